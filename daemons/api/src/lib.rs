@@ -1,0 +1,1 @@
+//! kvmd: the HTTPS and WebSocket face.

@@ -1,0 +1,3 @@
+//! The `kvmd` program.
+
+fn main() {}

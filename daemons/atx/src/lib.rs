@@ -1,0 +1,1 @@
+//! The front panel: power and reset buttons, power and disk lights.

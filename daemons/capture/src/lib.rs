@@ -1,0 +1,1 @@
+//! Pictures from the target: virtual machine, test pattern, replay.

@@ -1,0 +1,1 @@
+//! The settings: read, merge, check, explain.

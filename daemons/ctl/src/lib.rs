@@ -1,0 +1,1 @@
+//! kvmctl: the same from a shell.

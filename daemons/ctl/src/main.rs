@@ -1,0 +1,3 @@
+//! The `kvmctl` program.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Named switches: scheme, view, drivers.

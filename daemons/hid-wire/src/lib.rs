@@ -1,0 +1,1 @@
+//! Keys and pointers as bytes: USB reports and descriptors, text to strokes.

@@ -1,0 +1,1 @@
+//! The keyboard and mouse of the target: a trait, its drivers, one owner.

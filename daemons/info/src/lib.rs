@@ -1,0 +1,1 @@
+//! What this machine is: platform, health, uptime, fan, extras.

@@ -1,0 +1,1 @@
+//! The system journal: seek, follow, format.

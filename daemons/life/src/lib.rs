@@ -1,0 +1,1 @@
+//! Starting and stopping: logging, signals, readiness, the cancel tree.

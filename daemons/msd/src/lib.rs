@@ -1,0 +1,1 @@
+//! The lent drive: storage, images, and the drive the target sees.

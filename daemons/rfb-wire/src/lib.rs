@@ -1,0 +1,1 @@
+//! The RFB protocol as a state machine: bytes in, events and bytes out.

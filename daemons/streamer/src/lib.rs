@@ -1,0 +1,1 @@
+//! kvmd-streamer: capture, encode, publish.

@@ -1,0 +1,3 @@
+//! The `kvmd-streamer` program.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! kvmd-supervisor: brings the appliance up in order and keeps it honest.

@@ -1,0 +1,3 @@
+//! The `kvmd-supervisor` program.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Linux calls std lacks, made safe.

@@ -1,0 +1,1 @@
+//! A whole appliance in a temporary directory.

@@ -1,0 +1,1 @@
+//! A QEMU machine as a target: QMP and its VNC socket.
