@@ -1,1 +1,7 @@
-//! Linux calls std lacks, made safe.
+//! Linux calls that std and nix lack, made safe. The only crate where `unsafe` compiles.
+//!
+//! One topic a file, one call a function, `io::Result`, and a SAFETY note on each `unsafe` block.
+//! It keeps no state, starts no threads, and knows nothing of the appliance.
+
+pub mod capability;
+pub mod fd;
