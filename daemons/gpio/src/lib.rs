@@ -1,1 +1,60 @@
-//! Named switches: scheme, view, drivers.
+//! Named switches: scheme, view, drivers (contract: sections 7.2 and 8.8 of the API).
+//!
+//! A *channel* is a name for one pin of one driver: an input, or an output that may be switched, pulsed, both, or
+//! neither ("const": driven at the start and otherwise invisible). The *view* says how people see them.
+//!
+//! One task owns all drivers. [`Gpio`] is the handle; the state goes out by `watch`.
+//!
+//! ```text
+//! output:  Idle --switch--> Acting(write) ------------------> Cooling(busy_delay) --> Idle
+//!               --pulse---> Acting(on, wait, off) ----------> Cooling(busy_delay) --> Idle
+//!                              a second request while not Idle: Busy
+//! ```
+//!
+//! When the task ends, a pulse under way is finished by its "off" at once; switched outputs keep what they were set to,
+//! for a relay must not drop because a daemon restarts.
+//!
+//! Not done here: real drivers (each is its own module behind [`Driver`]), reading the configuration, JSON.
+
+mod driver;
+mod model;
+mod noop;
+mod owner;
+mod view;
+
+pub use driver::{Driver, Offline, PinUse, Wake};
+pub use model::{
+    Channel, Hw, InputState, IoState, Mode, Model, OutputScheme, OutputState, Pulse, Scheme, Settings,
+    SetupError, ViewSettings,
+};
+pub use noop::{Noop, NoopPins};
+pub use owner::{Drivers, Gpio, spawn};
+pub use view::{Color, Item, View};
+
+/// Why a request was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// No output has this name (inputs and const outputs count as absent).
+    #[error("there is no output channel {0:?}")]
+    ChannelNotFound(String),
+    /// The output may only be pulsed.
+    #[error("channel {0:?} cannot be switched")]
+    SwitchNotSupported(String),
+    /// The output may only be switched.
+    #[error("channel {0:?} cannot be pulsed")]
+    PulseNotSupported(String),
+    /// The driver cannot be reached.
+    #[error("driver {driver:?} is offline: {why}")]
+    DriverOffline {
+        /// The driver's name in the configuration.
+        driver: String,
+        /// What it said.
+        why: String,
+    },
+    /// Another request is at work on this channel.
+    #[error("channel {0:?} is busy")]
+    ChannelIsBusy(String),
+    /// The owner has ended: the daemon is stopping.
+    #[error("switch control has stopped")]
+    Stopped,
+}
