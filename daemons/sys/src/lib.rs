@@ -5,3 +5,6 @@
 
 pub mod capability;
 pub mod fd;
+pub mod futex;
+pub mod memfd;
+pub mod mmap;
