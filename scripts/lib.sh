@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # What the scripts share: progress, and packages that are installed only if they are missing. Sourced, not run.
 
+# shellcheck disable=SC2034 # for those who source this
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }

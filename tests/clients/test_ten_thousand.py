@@ -1,0 +1,168 @@
+"""10,000 random key events with random disconnects: the target driver receives what a reference model says, and nothing stays pressed.
+
+The driver under test is the one for virtual machines; the machine is a QMP server of this file, which records what arrives. The model
+follows the contract: a press of a held key releases it first, a seventh key clears everything first, a connect or disconnect clears
+everything and drops what was still queued. So what one session causes is a prefix of what the model says about all its events.
+"""
+
+import json
+import random
+import socketserver
+import threading
+
+import pytest
+from appliance import Appliance, wait_for
+
+QCODES = {f"Key{c.upper()}": c for c in "abcdefghijklm"} | {f"Digit{d}": d for d in "0123456789"}
+MODIFIERS = {"ShiftLeft": "shift", "ControlLeft": "ctrl", "AltLeft": "alt", "MetaLeft": "meta_l", "ShiftRight": "shift_r", "AltRight": "alt_r"}
+NAMES = QCODES | MODIFIERS
+EVENTS = 10_000
+
+
+class Machine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """The QMP side of a machine that only notes its input."""
+
+    daemon_threads = True
+
+    def __init__(self, path):
+        self.keys = []
+        self.changed = threading.Condition()
+        machine = self
+
+        class Monitor(socketserver.StreamRequestHandler):
+            def handle(self):
+                self.answer({"QMP": {"version": {"qemu": {"major": 10, "minor": 0, "micro": 0}, "package": ""}, "capabilities": []}})
+                for line in self.rfile:
+                    command = json.loads(line)
+                    machine.note(command)
+                    result = {"running": True, "status": "running"} if command["execute"] == "query-status" else {}
+                    self.answer({"return": [] if command["execute"] == "query-block" else result, "id": command.get("id")})
+
+            def answer(self, value):
+                self.wfile.write(json.dumps(value).encode() + b"\r\n")
+
+        super().__init__(str(path), Monitor)
+
+    def note(self, command):
+        if command["execute"] != "input-send-event":
+            return
+        with self.changed:
+            for event in command["arguments"]["events"]:
+                if event["type"] == "key":
+                    self.keys.append((event["data"]["key"]["data"], event["data"]["down"]))
+            self.changed.notify_all()
+
+
+class Model:
+    """What the contract says a keyboard does with the events it is given."""
+
+    def __init__(self):
+        self.held = []
+        self.expected = []
+
+    def down(self, key):
+        self.held.append(key)
+        self.expected.append((NAMES[key], True))
+
+    def up(self, key):
+        self.held.remove(key)
+        self.expected.append((NAMES[key], False))
+
+    def clear(self):
+        for key in list(self.held):
+            self.up(key)
+
+    def apply(self, key, pressed):
+        if key in self.held:
+            self.up(key)
+        if not pressed:
+            return
+        if key in QCODES and sum(held in QCODES for held in self.held) == 6:
+            self.clear()
+        self.down(key)
+
+
+def normal(keys):
+    """Releases that follow each other have no order."""
+    result, run = [], []
+    for key, pressed in keys:
+        if pressed:
+            result += sorted(run) + [(key, True)]
+            run = []
+        else:
+            run.append((key, False))
+    return result + sorted(run)
+
+
+def held_after(keys):
+    held = set()
+    for key, pressed in keys:
+        held.add(key) if pressed else held.discard(key)
+    return held
+
+
+@pytest.fixture
+def wired(tmp_path):
+    run = tmp_path / "state/run/vm"
+    run.mkdir(parents=True)
+    for directory in [*run.parents][:3] + [run]:
+        directory.chmod(0o755)
+    machine = Machine(run / "qmp-kvmd.sock")
+    (run / "qmp-kvmd.sock").chmod(0o666)
+    threading.Thread(target=machine.serve_forever, daemon=True).start()
+    settings = "kvmd: {hid: {type: vm}, atx: {type: disabled}, msd: {type: disabled}}\nvm: {enabled: false}\n"
+    appliance = Appliance("pattern", state=tmp_path, settings=settings)
+    yield appliance, machine
+    appliance.close()
+    machine.shutdown()
+    machine.server_close()
+
+
+def test_the_machine_receives_what_the_model_says(wired):
+    appliance, machine = wired
+    generator = random.Random(2026)
+    wait_for(lambda: appliance.result("/api/hid")["online"], "the keyboard to be online")
+    left = EVENTS
+    sessions = full = 0
+    while left:
+        count = min(left, generator.randrange(1, 120))
+        left -= count
+        sessions += 1
+        start = len(machine.keys)
+        socket = appliance.socket()
+        socket.wait_event("loop")
+        wait_for(lambda: not held_after(machine.keys), "everything to be released at the connect")
+        start = len(machine.keys)
+        model = Model()
+        for _ in range(count):
+            key, pressed = generator.choice(list(NAMES)), generator.random() < 0.65
+            socket.key(key, pressed)
+            model.apply(key, pressed)
+        quiet = generator.random() < 0.5
+        if quiet:  # let everything arrive: then nothing may be missing
+            wait_for(lambda: len(machine.keys) - start >= len(model.expected), "all events to arrive")
+            assert normal(machine.keys[start:]) == normal(model.expected)
+            full += 1
+            socket.close()
+        else:  # vanish in the middle, without a goodbye
+            socket.ws.sock.close()
+        wait_for(lambda: not appliance_has_sockets(appliance, socket), "the server to notice")
+        wait_for(lambda: not held_after(machine.keys), "everything to be released after the disconnect")
+        seen = machine.keys[start:]
+        cut = next((i for i in range(len(seen), -1, -1) if is_prefix_then_release(seen, i, model.expected)), None)
+        assert cut is not None, f"session {sessions}: {seen} is no prefix of {model.expected} with releases behind it"
+    print(f"{sessions} sessions, {full} of them compared whole, {len(machine.keys)} key changes at the machine")
+    assert full > 10
+    assert not held_after(machine.keys)
+
+
+def appliance_has_sockets(appliance, socket):
+    return not socket.closed.wait(0.01)
+
+
+def is_prefix_then_release(seen, cut, expected):
+    """The first `cut` changes are the beginning of the model's, and the rest only lets go of what they left pressed."""
+    head, rest = seen[:cut], seen[cut:]
+    if any(pressed for _, pressed in rest) or {key for key, _ in rest} - held_after(head):
+        return False
+    return any(normal(head) == normal(expected[:end]) for end in {cut, *range(max(0, cut - 6), min(len(expected), cut + 6) + 1)})
