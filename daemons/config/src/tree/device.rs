@@ -79,6 +79,8 @@ choices! {
         Vm = "vm",
         /// Lines of a GPIO chip.
         Gpio = "gpio",
+        /// Pretended: buttons work on a machine that is not there.
+        Fake = "fake",
         /// Not at all.
         Disabled = "disabled",
     }
@@ -121,6 +123,8 @@ choices! {
         Vm = "vm",
         /// As a USB gadget.
         Otg = "otg",
+        /// Pretended: images are kept, and nobody sees the drive.
+        Fake = "fake",
         /// Not at all.
         Disabled = "disabled",
     }
