@@ -1,0 +1,277 @@
+//! The video stream (sections 7.6 and 10.2).
+
+use crate::event::{self, Event};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// The stream as clients see it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// What can be set.
+    pub features: Features,
+    /// Between which values.
+    pub limits: Limits,
+    /// What was asked for.
+    pub params: Params,
+    /// What the streamer reports to be using.
+    pub applied: Params,
+    /// The streamer's own state; none while it is stopped or unreachable.
+    pub streamer: Option<Streamer>,
+    /// The remembered picture.
+    pub snapshot: Snapshot,
+}
+
+/// What can be set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Features {
+    /// JPEG quality.
+    pub quality: bool,
+    /// Resolution.
+    pub resolution: bool,
+    /// H.264 bit rate and key frame distance.
+    pub h264: bool,
+}
+
+/// Between which values; absent keys belong to absent features.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Frames a second.
+    pub desired_fps: Range,
+    /// `WxH` each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub available_resolutions: Option<Vec<String>>,
+    /// kbit/s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub h264_bitrate: Option<Range>,
+    /// Frames.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub h264_gop: Option<Range>,
+}
+
+/// A closed range.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Range {
+    /// The lowest allowed value.
+    pub min: u32,
+    /// The highest allowed value.
+    pub max: u32,
+}
+
+impl Range {
+    /// Whether `value` may be set.
+    #[must_use]
+    pub const fn contains(self, value: u32) -> bool {
+        self.min <= value && value <= self.max
+    }
+}
+
+/// Settings of the stream; absent keys belong to absent features.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Params {
+    /// Frames a second, 0 for as many as there are.
+    pub desired_fps: u32,
+    /// JPEG quality, 1 to 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quality: Option<u32>,
+    /// `WxH`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolution: Option<String>,
+    /// kbit/s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub h264_bitrate: Option<u32>,
+    /// Frames between key frames.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub h264_gop: Option<u32>,
+}
+
+/// The streamer's own state, also served as `/streamer/state`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Streamer {
+    /// Appended to the name of the stream cookie; empty with us.
+    pub instance_id: String,
+    /// What makes the pictures.
+    pub encoder: Encoder,
+    /// H.264 output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub h264: Option<H264>,
+    /// Who else reads frames, by format.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sinks: Option<BTreeMap<String, Sink>>,
+    /// Where pictures come from.
+    pub source: Source,
+    /// Who looks.
+    pub stream: Stream,
+}
+
+/// What makes the pictures.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Encoder {
+    /// `CPU`, `HW`, `M2M-IMAGE`...
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// JPEG quality in use.
+    pub quality: u32,
+}
+
+/// H.264 output.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct H264 {
+    /// kbit/s.
+    pub bitrate: u32,
+    /// Frames between key frames.
+    pub gop: u32,
+    /// Frames come out.
+    pub online: bool,
+    /// How many a second.
+    pub fps: u32,
+}
+
+/// A reader of encoded frames.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sink {
+    /// Somebody reads.
+    pub has_clients: bool,
+}
+
+/// Where pictures come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// Size of the picture.
+    pub resolution: Resolution,
+    /// There is a signal.
+    pub online: bool,
+    /// Frames a second wished.
+    pub desired_fps: u32,
+    /// Frames a second captured.
+    pub captured_fps: u32,
+}
+
+/// Size of a picture in pixels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolution {
+    /// Pixels across.
+    pub width: u32,
+    /// Pixels down.
+    pub height: u32,
+}
+
+/// Who looks at the MJPEG stream.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stream {
+    /// Frames a second offered to clients.
+    pub queued_fps: u32,
+    /// Connections.
+    pub clients: usize,
+    /// Each of them, by the identifier in its cookie.
+    pub clients_stat: BTreeMap<String, ClientStat>,
+}
+
+/// One MJPEG client.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientStat {
+    /// Frames a second it takes.
+    pub fps: u32,
+    /// Its flag of that name.
+    pub extra_headers: bool,
+    /// Its flag of that name.
+    pub advance_headers: bool,
+    /// Its flag of that name.
+    pub dual_final_frames: bool,
+    /// Its flag of that name.
+    pub zero_data: bool,
+    /// Its own tag, `0` if it gave none.
+    pub key: String,
+}
+
+/// The remembered picture.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// None until one is saved.
+    pub saved: Option<Saved>,
+}
+
+/// What is known of the remembered picture.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    /// It shows the target, not a placeholder.
+    pub online: bool,
+    /// Pixels across.
+    pub width: u32,
+    /// Pixels down.
+    pub height: u32,
+}
+
+/// Only the keys that changed; `params` and `applied` bring `limits` along. None when nothing changed.
+#[must_use]
+pub fn diff(old: &State, new: &State) -> Option<Event> {
+    if old.features != new.features {
+        return Some(full(new));
+    }
+    let mut payload = Map::new();
+    let mut put = |key: &str, value: Value| drop(payload.insert(key.to_owned(), value));
+    if old.params != new.params || old.limits != new.limits {
+        put("params", event::to_value(&new.params));
+        put("limits", event::to_value(&new.limits));
+    }
+    if old.applied != new.applied {
+        put("applied", event::to_value(&new.applied));
+        put("limits", event::to_value(&new.limits));
+    }
+    if old.streamer != new.streamer {
+        put("streamer", event::to_value(&new.streamer));
+    }
+    if old.snapshot != new.snapshot {
+        put("snapshot", event::to_value(&new.snapshot));
+    }
+    (!payload.is_empty()).then(|| Event::new(event::STREAMER, payload.into()))
+}
+
+/// The event for a new client.
+#[must_use]
+pub fn full(state: &State) -> Event {
+    Event::of(event::STREAMER, state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> State {
+        State {
+            features: Features { quality: true, resolution: false, h264: false },
+            limits: Limits { desired_fps: Range { min: 0, max: 90 }, ..Limits::default() },
+            params: Params { desired_fps: 30, quality: Some(80), ..Params::default() },
+            applied: Params { desired_fps: 30, quality: Some(80), ..Params::default() },
+            streamer: None,
+            snapshot: Snapshot::default(),
+        }
+    }
+
+    #[test]
+    fn params_bring_their_limits() {
+        let mut new = state();
+        new.params.quality = Some(55);
+        let event = diff(&state(), &new).unwrap();
+        assert_eq!(event.payload["params"]["quality"], 55);
+        assert_eq!(event.payload["limits"]["desired_fps"]["max"], 90);
+        assert!(event.payload.get("applied").is_none() && event.payload.get("streamer").is_none());
+    }
+
+    #[test]
+    fn a_stopped_streamer_is_null() {
+        let running = State { streamer: Some(Streamer::default()), ..state() };
+        assert_eq!(
+            diff(&running, &state()).map(|event| event.payload),
+            Some(serde_json::json!({"streamer": null}))
+        );
+        assert_eq!(diff(&state(), &state()), None);
+    }
+
+    #[test]
+    fn an_absent_feature_has_no_keys() {
+        let value = event::to_value(&state());
+        assert!(value["params"].get("h264_bitrate").is_none());
+        assert!(value["limits"].get("available_resolutions").is_none());
+    }
+}
