@@ -5,52 +5,16 @@ follows the contract: a press of a held key releases it first, a seventh key cle
 everything and drops what was still queued. So what one session causes is a prefix of what the model says about all its events.
 """
 
-import json
 import random
-import socketserver
-import threading
 
 import pytest
-from appliance import Appliance, wait_for
+from appliance import wait_for
+from fake_machine import appliance_with_fake_machine
 
 QCODES = {f"Key{c.upper()}": c for c in "abcdefghijklm"} | {f"Digit{d}": d for d in "0123456789"}
 MODIFIERS = {"ShiftLeft": "shift", "ControlLeft": "ctrl", "AltLeft": "alt", "MetaLeft": "meta_l", "ShiftRight": "shift_r", "AltRight": "alt_r"}
 NAMES = QCODES | MODIFIERS
 EVENTS = 10_000
-
-
-class Machine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """The QMP side of a machine that only notes its input."""
-
-    daemon_threads = True
-
-    def __init__(self, path):
-        self.keys = []
-        self.changed = threading.Condition()
-        machine = self
-
-        class Monitor(socketserver.StreamRequestHandler):
-            def handle(self):
-                self.answer({"QMP": {"version": {"qemu": {"major": 10, "minor": 0, "micro": 0}, "package": ""}, "capabilities": []}})
-                for line in self.rfile:
-                    command = json.loads(line)
-                    machine.note(command)
-                    result = {"running": True, "status": "running"} if command["execute"] == "query-status" else {}
-                    self.answer({"return": [] if command["execute"] == "query-block" else result, "id": command.get("id")})
-
-            def answer(self, value):
-                self.wfile.write(json.dumps(value).encode() + b"\r\n")
-
-        super().__init__(str(path), Monitor)
-
-    def note(self, command):
-        if command["execute"] != "input-send-event":
-            return
-        with self.changed:
-            for event in command["arguments"]["events"]:
-                if event["type"] == "key":
-                    self.keys.append((event["data"]["key"]["data"], event["data"]["down"]))
-            self.changed.notify_all()
 
 
 class Model:
@@ -103,25 +67,13 @@ def held_after(keys):
 
 @pytest.fixture
 def wired(tmp_path):
-    run = tmp_path / "state/run/vm"
-    run.mkdir(parents=True)
-    for directory in [*run.parents][:3] + [run]:
-        directory.chmod(0o755)
-    machine = Machine(run / "qmp-kvmd.sock")
-    (run / "qmp-kvmd.sock").chmod(0o666)
-    threading.Thread(target=machine.serve_forever, daemon=True).start()
-    settings = "kvmd: {hid: {type: vm}, atx: {type: disabled}, msd: {type: disabled}}\nvm: {enabled: false}\n"
-    appliance = Appliance("pattern", state=tmp_path, settings=settings)
-    yield appliance, machine
-    appliance.close()
-    machine.shutdown()
-    machine.server_close()
+    with appliance_with_fake_machine(tmp_path) as pair:
+        yield pair
 
 
 def test_the_machine_receives_what_the_model_says(wired):
     appliance, machine = wired
     generator = random.Random(2026)
-    wait_for(lambda: appliance.result("/api/hid")["online"], "the keyboard to be online")
     left = EVENTS
     sessions = full = 0
     while left:

@@ -1,0 +1,67 @@
+"""A machine that only notes its keys: the QMP side of the driver for virtual machines."""
+
+import contextlib
+import json
+import socketserver
+import threading
+import time
+
+from appliance import Appliance, wait_for
+
+
+class Machine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """The QMP side of a machine that only notes its input."""
+
+    daemon_threads = True
+
+    def __init__(self, path):
+        self.keys = []
+        self.times = []
+        self.changed = threading.Condition()
+        machine = self
+
+        class Monitor(socketserver.StreamRequestHandler):
+            def handle(self):
+                self.answer({"QMP": {"version": {"qemu": {"major": 10, "minor": 0, "micro": 0}, "package": ""}, "capabilities": []}})
+                for line in self.rfile:
+                    command = json.loads(line)
+                    machine.note(command)
+                    result = {"running": True, "status": "running"} if command["execute"] == "query-status" else {}
+                    self.answer({"return": [] if command["execute"] == "query-block" else result, "id": command.get("id")})
+
+            def answer(self, value):
+                self.wfile.write(json.dumps(value).encode() + b"\r\n")
+
+        super().__init__(str(path), Monitor)
+
+    def note(self, command):
+        if command["execute"] != "input-send-event":
+            return
+        now = time.monotonic()
+        with self.changed:
+            for event in command["arguments"]["events"]:
+                if event["type"] == "key":
+                    self.keys.append((event["data"]["key"]["data"], event["data"]["down"]))
+                    self.times.append(now)
+            self.changed.notify_all()
+
+
+@contextlib.contextmanager
+def appliance_with_fake_machine(directory):
+    """An appliance whose keyboard leads to a `Machine`; gives both."""
+    run = directory / "state/run/vm"
+    run.mkdir(parents=True)
+    for path in (directory, directory / "state", directory / "state/run", run):
+        path.chmod(0o755)
+    machine = Machine(run / "qmp-kvmd.sock")
+    (run / "qmp-kvmd.sock").chmod(0o666)
+    threading.Thread(target=machine.serve_forever, daemon=True).start()
+    settings = "kvmd: {hid: {type: vm}, atx: {type: disabled}, msd: {type: disabled}}\nvm: {enabled: false}\n"
+    appliance = Appliance("pattern", state=directory, settings=settings)
+    try:
+        wait_for(lambda: appliance.result("/api/hid")["online"], "the keyboard to be online")
+        yield appliance, machine
+    finally:
+        appliance.close()
+        machine.shutdown()
+        machine.server_close()
