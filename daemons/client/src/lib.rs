@@ -7,4 +7,5 @@
 //! What it does not do: it decides nothing. Who may ask what is the asked side's business.
 
 pub mod line;
+pub mod streamer;
 pub mod supervisor;
