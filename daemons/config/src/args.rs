@@ -90,7 +90,8 @@ mod tests {
 
     #[test]
     fn config_is_another_name_for_an_override_file() {
-        let program = Program::try_parse_from(["program", "--config", "/a.yaml", "--config=/b.yaml"]).unwrap();
+        let program =
+            Program::try_parse_from(["program", "--config", "/a.yaml", "--config=/b.yaml"]).unwrap();
         assert_eq!(program.args.override_config, [PathBuf::from("/a.yaml"), PathBuf::from("/b.yaml")]);
     }
 }

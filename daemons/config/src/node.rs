@@ -25,6 +25,9 @@ impl At {
 
 impl fmt::Display for At {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.file.as_os_str().is_empty() {
+            return out.write_str("defaults");
+        }
         write!(out, "{}", self.file.display())?;
         if self.line > 0 {
             write!(out, ":{}", self.line)?;
@@ -143,7 +146,11 @@ impl Node {
             Value::Scalar { text, quoted } => {
                 let short: String = text.chars().take(60).collect();
                 let dots = if short.len() < text.len() { "…" } else { "" };
-                if *quoted || short.is_empty() { format!("{short:?}{dots}") } else { format!("{}{dots}", short.escape_debug()) }
+                if *quoted || short.is_empty() {
+                    format!("{short:?}{dots}")
+                } else {
+                    format!("{}{dots}", short.escape_debug())
+                }
             }
         }
     }
@@ -158,8 +165,13 @@ impl Node {
                 "true" | "True" | "TRUE" => Json::Bool(true),
                 "false" | "False" | "FALSE" => Json::Bool(false),
                 text => {
-                    let float = || text.parse::<f64>().ok().and_then(serde_json::Number::from_f64).map(Json::Number);
-                    text.parse::<i64>().ok().map(Json::from).or_else(float).unwrap_or_else(|| Json::from(text))
+                    let float =
+                        || text.parse::<f64>().ok().and_then(serde_json::Number::from_f64).map(Json::Number);
+                    text.parse::<i64>()
+                        .ok()
+                        .map(Json::from)
+                        .or_else(float)
+                        .unwrap_or_else(|| Json::from(text))
                 }
             },
             Value::List(items) => items.iter().map(Self::to_json).collect(),

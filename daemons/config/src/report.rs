@@ -36,11 +36,17 @@ impl Errors {
     /// The exit code for settings that cannot be used (`EX_USAGE` of sysexits).
     pub const EXIT_CODE: u8 = 64;
 
-    pub(crate) fn new(problems: Vec<Problem>) -> Self {
+    /// Sorted as they stand in the files: that is how a person goes through them.
+    pub(crate) fn new(mut problems: Vec<Problem>) -> Self {
+        problems.sort_by(|left, right| {
+            let place =
+                |problem: &Problem| problem.at.as_ref().map(|at| (at.file.clone(), at.line, at.column));
+            place(left).cmp(&place(right))
+        });
         Self(problems)
     }
 
-    /// The single problems, in the order of the keys.
+    /// The single problems, by file and line.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.0.iter()
     }

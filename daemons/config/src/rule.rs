@@ -15,11 +15,11 @@ mod scalar;
 
 pub use collection::{Foreign, Row};
 pub(crate) use collection::{MapOf, foreign, list, map_of, optional, rows, title};
+pub use scalar::Resolution;
 pub(crate) use scalar::{
     Choice, address, choice, choices, command, flag, host, integer, mode, path, path_or_empty, resolution,
     seconds, text, user,
 };
-pub use scalar::Resolution;
 
 /// What may stand behind a key of type `T`.
 pub(crate) trait Rule<T> {
@@ -39,9 +39,9 @@ pub(crate) trait Leaf<T> {
     fn parse(&self, node: &Node) -> Option<T>;
     /// The value as JSON.
     fn show(&self, value: &T) -> Json;
-    /// Whether the value must never be printed.
-    fn is_secret(&self) -> bool {
-        false
+    /// For a `node` that is no such value: what to say was expected, and where the fault lies.
+    fn fault<'a>(&self, node: &'a Node) -> (String, &'a Node) {
+        (self.expects(), node)
     }
 }
 
@@ -55,20 +55,24 @@ impl<T, L: Leaf<T>> Rule<T> for One<L> {
     fn read(&self, node: &Node, key: &str, slot: &mut T, _: &Layout, reader: &mut Reader) {
         if let Some(value) = self.0.parse(node) {
             *slot = value;
-        } else if self.0.is_secret() && node.as_text().is_some() {
-            reader.expected(&node.at, key, &self.0.expects(), "something else (not shown)");
         } else {
-            reader.expected(&node.at, key, &self.0.expects(), &node.found());
+            let (expected, fault) = self.0.fault(node);
+            reader.expected(&fault.at, key, &expected, &fault.found());
         }
     }
 
     fn show(&self, value: &T) -> Json {
-        if self.0.is_secret() { MASK.into() } else { self.0.show(value) }
+        self.0.show(value)
     }
 
     fn describe(&self, key: &str, doc: &str, value: &T, out: &mut Vec<Described>) {
         let default = Rule::show(self, value).to_string();
-        out.push(Described::Key { key: key.to_owned(), expects: self.0.expects(), default, doc: doc.to_owned() });
+        out.push(Described::Key {
+            key: key.to_owned(),
+            expects: self.0.expects(),
+            default,
+            doc: doc.to_owned(),
+        });
     }
 }
 

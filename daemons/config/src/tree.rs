@@ -14,7 +14,9 @@ mod hid;
 mod own;
 mod streamer;
 
-pub use auth::{Auth, AuthExternal, AuthExternalType, AuthInternal, AuthInternalType, Throttle, Totp, TotpSecret, Usc};
+pub use auth::{
+    Auth, AuthExternal, AuthExternalType, AuthInternal, AuthInternalType, Throttle, Totp, TotpSecret, Usc,
+};
 pub use device::{
     Atx, AtxType, Fan, Hw, Info, LogReader, Msd, MsdType, Ocr, Prometheus, PrometheusAuth, Snapshot, Switch,
 };
@@ -23,9 +25,7 @@ pub use hid::{Hid, HidType, Jiggler, Keyboard, Mouse, MouseAlt, Range};
 pub use own::{
     Accel, CrashLoop, Deadlines, Http, Https, Journald, Nginx, Storage, Supervisor, Tls, Users, Vm, VmDisplay,
 };
-pub use streamer::{
-    DesiredFps, Format, H264Bitrate, H264Gop, Resolutions, Source, SourceType, Streamer,
-};
+pub use streamer::{DesiredFps, Format, H264Bitrate, H264Gop, Resolutions, Source, SourceType, Streamer};
 
 section! {
     /// All settings: PiKVM's sections and our own.

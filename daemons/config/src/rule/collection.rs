@@ -32,6 +32,16 @@ impl<T, L: Leaf<T>> Leaf<Vec<T>> for List<L> {
     fn show(&self, value: &Vec<T>) -> Json {
         value.iter().map(|item| self.0.show(item)).collect()
     }
+
+    fn fault<'a>(&self, node: &'a Node) -> (String, &'a Node) {
+        match &node.value {
+            Value::List(items) => items
+                .iter()
+                .find(|item| self.0.parse(item).is_none())
+                .map_or((self.expects(), node), |item| (self.0.expects(), item)),
+            _ => (self.expects(), node),
+        }
+    }
 }
 
 /// A value, or nothing: the empty text and null.
@@ -57,35 +67,6 @@ impl<T, L: Leaf<T>> Leaf<Option<T>> for Maybe<L> {
     fn show(&self, value: &Option<T>) -> Json {
         value.as_ref().map_or(Json::Null, |value| self.0.show(value))
     }
-
-    fn is_secret(&self) -> bool {
-        self.0.is_secret()
-    }
-}
-
-/// A value that is never printed.
-pub(crate) struct Secret<L>(L);
-
-pub(crate) fn secret<L>(rule: L) -> Secret<L> {
-    Secret(rule)
-}
-
-impl<T, L: Leaf<T>> Leaf<T> for Secret<L> {
-    fn expects(&self) -> String {
-        self.0.expects()
-    }
-
-    fn parse(&self, node: &Node) -> Option<T> {
-        self.0.parse(node)
-    }
-
-    fn show(&self, value: &T) -> Json {
-        self.0.show(value)
-    }
-
-    fn is_secret(&self) -> bool {
-        true
-    }
 }
 
 /// A map from names the user chooses to sections of one type.
@@ -96,15 +77,31 @@ pub(crate) struct MapOf {
 }
 
 /// `required` are the keys without which a section makes no sense.
-pub(crate) fn map_of(what: &'static str, is_name: fn(&str) -> bool, required: &'static [&'static str]) -> MapOf {
+pub(crate) fn map_of(
+    what: &'static str,
+    is_name: fn(&str) -> bool,
+    required: &'static [&'static str],
+) -> MapOf {
     MapOf { what, is_name, required }
 }
 
 impl<T: Section> Rule<BTreeMap<String, T>> for MapOf {
-    fn read(&self, node: &Node, key: &str, slot: &mut BTreeMap<String, T>, layout: &Layout, reader: &mut Reader) {
+    fn read(
+        &self,
+        node: &Node,
+        key: &str,
+        slot: &mut BTreeMap<String, T>,
+        layout: &Layout,
+        reader: &mut Reader,
+    ) {
         let Some(map) = node.as_map() else {
             if node.value != Value::Null {
-                reader.expected(&node.at, key, &format!("a map from {}s to settings", self.what), &node.found());
+                reader.expected(
+                    &node.at,
+                    key,
+                    &format!("a map from {}s to settings", self.what),
+                    &node.found(),
+                );
             }
             return;
         };
@@ -201,25 +198,39 @@ fn texts(items: &[Node]) -> Option<Vec<String>> {
         .collect()
 }
 
+fn row(node: &Node) -> Option<Row> {
+    match &node.value {
+        Value::Null => Some(None),
+        Value::List(items) if items.is_empty() => Some(None),
+        Value::List(items) => texts(items).map(Some),
+        _ => None,
+    }
+}
+
 impl Leaf<Vec<Row>> for Rows {
     fn expects(&self) -> String {
         "a list of rows, each a list of texts or null".to_owned()
     }
 
     fn parse(&self, node: &Node) -> Option<Vec<Row>> {
-        let Value::List(rows) = &node.value else { return None };
-        rows.iter()
-            .map(|row| match &row.value {
-                Value::Null => Some(None),
-                Value::List(items) if items.is_empty() => Some(None),
-                Value::List(items) => texts(items).map(Some),
-                _ => None,
-            })
-            .collect()
+        match &node.value {
+            Value::List(rows) => rows.iter().map(row).collect(),
+            _ => None,
+        }
     }
 
     fn show(&self, value: &Vec<Row>) -> Json {
         value.iter().map(|row| row.as_ref().map_or(Json::Null, |items| items.clone().into())).collect()
+    }
+
+    fn fault<'a>(&self, node: &'a Node) -> (String, &'a Node) {
+        match &node.value {
+            Value::List(rows) => rows
+                .iter()
+                .find(|item| row(item).is_none())
+                .map_or((self.expects(), node), |row| ("a list of texts or null".to_owned(), row)),
+            _ => (self.expects(), node),
+        }
     }
 }
 

@@ -70,53 +70,26 @@ impl<T: Copy + TryFrom<i64> + TryInto<i64>> Leaf<T> for Integer {
     }
 }
 
-/// A finite number within bounds.
-pub(crate) struct Float {
+/// A time in seconds, with a fraction.
+pub(crate) struct Seconds {
     min: f64,
     max: f64,
-    unit: &'static str,
 }
-
-pub(crate) fn float(min: f64, max: f64) -> Float {
-    Float { min, max, unit: "a number" }
-}
-
-impl Float {
-    fn number(&self, node: &Node) -> Option<f64> {
-        let number: f64 = node.as_text()?.trim().parse().ok()?;
-        (number.is_finite() && number >= self.min && number <= self.max).then_some(number)
-    }
-}
-
-impl Leaf<f64> for Float {
-    fn expects(&self) -> String {
-        format!("{} from {} to {}", self.unit, self.min, self.max)
-    }
-
-    fn parse(&self, node: &Node) -> Option<f64> {
-        self.number(node)
-    }
-
-    fn show(&self, value: &f64) -> Json {
-        (*value).into()
-    }
-}
-
-/// A time in seconds, with a fraction.
-pub(crate) struct Seconds(Float);
 
 /// `max` is at most some centuries, so that no sum of times overflows.
 pub(crate) fn seconds(min: f64, max: f64) -> Seconds {
-    Seconds(Float { min, max, unit: "seconds" })
+    Seconds { min, max }
 }
 
 impl Leaf<Duration> for Seconds {
     fn expects(&self) -> String {
-        self.0.expects()
+        format!("seconds from {} to {}", self.min, self.max)
     }
 
     fn parse(&self, node: &Node) -> Option<Duration> {
-        Duration::try_from_secs_f64(self.0.number(node)?).ok()
+        let number: f64 = node.as_text()?.trim().parse().ok()?;
+        // Not a number is in no range.
+        (self.min..=self.max).contains(&number).then(|| Duration::try_from_secs_f64(number).ok())?
     }
 
     fn show(&self, value: &Duration) -> Json {
@@ -156,7 +129,8 @@ pub(crate) fn user() -> Text {
     Text {
         what: "a user name",
         is_good: |text| {
-            let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"@._-".contains(&byte);
+            let is_inner =
+                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"@._-".contains(&byte);
             text.len() <= 128
                 && text.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
                 && !text.ends_with(['.', '@'])
@@ -278,7 +252,8 @@ impl Leaf<u32> for Mode {
     fn parse(&self, node: &Node) -> Option<u32> {
         let text = node.as_text()?.trim();
         let digits = text.strip_prefix("0o").unwrap_or(text);
-        let is_octal = (3..=4).contains(&digits.len()) && digits.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+        let is_octal =
+            (3..=4).contains(&digits.len()) && digits.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
         is_octal.then(|| u32::from_str_radix(digits, 8).ok())?
     }
 
@@ -308,7 +283,9 @@ impl std::str::FromStr for Resolution {
     fn from_str(text: &str) -> Result<Self, ()> {
         let (width, height) = text.trim().split_once('x').ok_or(())?;
         let side = |digits: &str| match digits.parse::<u32>() {
-            Ok(side) if digits.bytes().all(|byte| byte.is_ascii_digit()) && (1..=16384).contains(&side) => Ok(side),
+            Ok(side) if digits.bytes().all(|byte| byte.is_ascii_digit()) && (1..=16384).contains(&side) => {
+                Ok(side)
+            }
             _ => Err(()),
         };
         Ok(Self { width: side(width)?, height: side(height)? })

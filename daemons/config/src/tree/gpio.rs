@@ -9,7 +9,8 @@ use crate::Layout;
 use crate::node::{Node, Value};
 use crate::report::{Reader, join};
 use crate::rule::{
-    Foreign, MapOf, One, Row, Rule, choice, choices, flag, foreign, map_of, optional, rows, seconds, text, title,
+    Foreign, MapOf, One, Row, Rule, choice, choices, flag, foreign, map_of, optional, rows, seconds, text,
+    title,
 };
 use crate::section::{Described, section};
 
@@ -118,15 +119,40 @@ impl Driver {
 
 /// The driver types PiKVM knows. Which of them exist here, the daemon says when it starts them.
 const DRIVER_TYPES: &[&str] = &[
-    "gpio", "noop", "hidrelay", "noyito", "wol", "ipmi", "amt", "cmd", "cmdret", "pwm", "servo", "locator", "otgconf",
-    "ezcoo", "extron", "xh_hk4401", "pway", "tesmart", "hue", "anelpwr",
+    "gpio",
+    "noop",
+    "hidrelay",
+    "noyito",
+    "wol",
+    "ipmi",
+    "amt",
+    "cmd",
+    "cmdret",
+    "pwm",
+    "servo",
+    "locator",
+    "otgconf",
+    "ezcoo",
+    "extron",
+    "xh_hk4401",
+    "pway",
+    "tesmart",
+    "hue",
+    "anelpwr",
 ];
 
 /// The map of drivers.
 struct Drivers;
 
 impl Rule<BTreeMap<String, Driver>> for Drivers {
-    fn read(&self, node: &Node, key: &str, slot: &mut BTreeMap<String, Driver>, _: &Layout, reader: &mut Reader) {
+    fn read(
+        &self,
+        node: &Node,
+        key: &str,
+        slot: &mut BTreeMap<String, Driver>,
+        _: &Layout,
+        reader: &mut Reader,
+    ) {
         let Some(map) = node.as_map() else {
             if node.value != Value::Null {
                 reader.expected(&node.at, key, "a map from driver names to settings", &node.found());

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::Layout;
 use crate::rule::{
-    Resolution, address, choice, choices, command, flag, integer, list, optional, path, path_or_empty, resolution,
-    seconds, text, user,
+    Resolution, address, choice, choices, command, flag, integer, list, optional, path, path_or_empty,
+    resolution, seconds, text, user,
 };
 use crate::section::section;
 

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::rule::{
-    Resolution, choice, choices, flag, integer, list, optional, path, path_or_empty, resolution, seconds, text,
+    Resolution, choice, choices, flag, integer, list, optional, path, path_or_empty, resolution, seconds,
+    text,
 };
 use crate::section::section;
 
