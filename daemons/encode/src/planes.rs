@@ -79,11 +79,16 @@ impl Planes {
         let y_rows = self.y.chunks_exact_mut(half * 2);
         let chroma_rows = self.u.chunks_exact_mut(half).zip(self.v.chunks_exact_mut(half));
         for ((line, y), (u, v)) in view.data().chunks(view.stride()).zip(y_rows).zip(chroma_rows) {
+            // Three plain loops over a line that is in the cache: each becomes vector code, one loop for all does not.
+            let (pixels, _) = line[..half * 4].as_chunks::<2>();
             let (groups, _) = line[..half * 4].as_chunks::<4>();
-            let (pairs, _) = y.as_chunks_mut::<2>();
-            for (((group, pair), u), v) in groups.iter().zip(pairs).zip(u).zip(v) {
-                *pair = [group[LUMA], group[LUMA + 2]];
+            for (y, pixel) in y.iter_mut().zip(pixels) {
+                *y = pixel[LUMA];
+            }
+            for (u, group) in u.iter_mut().zip(groups) {
                 *u = group[1 - LUMA];
+            }
+            for (v, group) in v.iter_mut().zip(groups) {
                 *v = group[3 - LUMA];
             }
         }
