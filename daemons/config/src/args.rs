@@ -32,14 +32,14 @@ impl Args {
         self.state.as_deref().map_or_else(Layout::system, Layout::under)
     }
 
-    /// The same flags as text, for a child process.
+    /// The same flags as text, for a child process, which may have another working directory.
     #[must_use]
     pub fn to_flags(&self) -> Vec<OsString> {
         let mut flags = Vec::new();
         let mut push = |name: &str, value: &Path| {
             let mut flag = OsString::from(name);
             flag.push("=");
-            flag.push(value);
+            flag.push(std::path::absolute(value).unwrap_or_else(|_| value.to_owned()));
             flags.push(flag);
         };
         if let Some(dir) = &self.state {
@@ -71,7 +71,7 @@ mod tests {
     }
 
     fn path() -> impl Strategy<Value = PathBuf> {
-        "[-=a-z/ .]{1,20}".prop_map(PathBuf::from)
+        "/[-=a-z/ .]{0,20}".prop_map(|text| std::path::absolute(text).unwrap())
     }
 
     proptest! {
@@ -86,6 +86,14 @@ mod tests {
             let line = std::iter::once(OsString::from("program")).chain(args.to_flags());
             prop_assert_eq!(Program::try_parse_from(line).unwrap().args, args);
         }
+    }
+
+    #[test]
+    fn a_child_in_another_directory_finds_the_same_files() {
+        let args = Args { state: Some("state".into()), ..Args::default() };
+        let flag = args.to_flags().remove(0).into_string().unwrap();
+        assert!(flag.starts_with("--state=/") && flag.ends_with("/state"), "{flag}");
+        assert!(args.layout().run.is_absolute());
     }
 
     #[test]

@@ -47,6 +47,9 @@ impl Layout {
     /// Like [`Layout::under`], with the shared files given by the caller instead of the environment.
     #[must_use]
     pub fn under_with_share(state: &Path, share: Option<PathBuf>) -> Self {
+        // Some daemons change their directory, and settings want absolute paths.
+        let state = &std::path::absolute(state).unwrap_or_else(|_| state.to_owned());
+        let share = share.map(|share| std::path::absolute(&share).unwrap_or(share));
         Self {
             run: state.join("run"),
             var: state.join("var"),

@@ -103,12 +103,10 @@ section! {
 section! {
     /// What stops guessing. Valid sessions and unix peers are never counted.
     pub struct Throttle(layout) {
-        /// Whether guessing is stopped at all.
-        enabled: bool = true => flag(),
-        /// Wrong passwords for one user from one address (or IPv6 /64) within `window` before both are locked.
-        attempts: u32 = 20 => integer(1, 1_000_000),
-        /// Wrong passwords for any user from one address within `window` before the address is locked.
-        address_attempts: u32 = 60 => integer(1, 1_000_000),
+        /// Wrong passwords for one user from one address (or IPv6 /64) within `window` before both are locked; 0 = no limit.
+        attempts: u32 = 20 => integer(0, 1_000_000),
+        /// Wrong passwords for any user from one address within `window` before the address is locked; 0 = no limit.
+        address_attempts: u32 = 60 => integer(0, 1_000_000),
         /// Seconds a wrong password is remembered.
         window: Duration = Duration::from_secs(600) => seconds(1.0, 86_400.0),
         /// Seconds a lock lasts.

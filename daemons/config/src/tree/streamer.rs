@@ -132,6 +132,8 @@ choices! {
     pub enum Format {
         /// Packed 4:2:2, two pixels in four bytes.
         Yuyv = "yuyv",
+        /// The same, colours first.
+        Uyvy = "uyvy",
         /// Planar 4:2:0.
         Yuv420 = "yuv420",
         /// Planar 4:2:2.
