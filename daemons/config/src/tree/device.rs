@@ -79,8 +79,6 @@ choices! {
         Vm = "vm",
         /// Lines of a GPIO chip.
         Gpio = "gpio",
-        /// A front panel that is only thought of. Our own, for tests.
-        Fake = "fake",
         /// Pretended: buttons work on a machine that is not there.
         Fake = "fake",
         /// Not at all.
@@ -125,8 +123,6 @@ choices! {
         Vm = "vm",
         /// As a USB gadget.
         Otg = "otg",
-        /// To nobody; images and settings are as real as ever. Our own, for tests.
-        Fake = "fake",
         /// Pretended: images are kept, and nobody sees the drive.
         Fake = "fake",
         /// Not at all.
