@@ -23,6 +23,11 @@ impl ListenFds {
         Some(self.fds.remove(at).1)
     }
 
+    /// Takes all descriptors of that name: a listener may be there once for IPv4 and once for IPv6.
+    pub fn take_all(&mut self, name: &str) -> Vec<OwnedFd> {
+        std::iter::from_fn(|| self.take(name)).collect()
+    }
+
     /// The names not taken yet, in the order passed.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.fds.iter().map(|(name, _)| name.as_str())

@@ -1,1 +1,44 @@
-//! kvmd-supervisor: brings the appliance up in order and keeps it honest.
+//! `kvmd-supervisor`: brings the appliance up in order and keeps it honest.
+//!
+//! The only one of our processes that is root, and it does little: at the start it prepares (directories, first
+//! password, certificate, the drive's storage, listening sockets, the frame ring), then it owns the children.
+//!
+//! ```text
+//!  settings ─▶ prepare (appliance, identity, password, storage, socket, journald)
+//!                  │
+//!                  ▼              events                       actions
+//!               runner  ◀── SIGCHLD, sd_notify, control, time ──▶ service (pure) ──▶ start, signal
+//!                  │
+//!                  └─ start = launch (our half) ─ socket ─ exec_child (the child's half) ─▶ exec
+//! ```
+//!
+//! Services: `journald` (where the machine has none), `vm` (the target, when it is a QEMU), `kvmd`, and on demand
+//! `kvmd-streamer`; started in this order, stopped in reverse. The states of one are drawn in [`service`].
+//!
+//! It works the same as a `Type=notify` unit, as PID 1 of a PID namespace, and in a terminal. What it does not do:
+//! it speaks no protocol of people's, opens no device except to put it at rest, and runs nothing a request names.
+
+pub mod account;
+pub mod appliance;
+pub mod control;
+pub mod exec_child;
+pub mod file;
+pub mod identity;
+pub mod journald;
+pub mod launch;
+pub mod notice;
+pub mod password;
+pub mod runner;
+pub mod service;
+pub mod socket;
+pub mod storage;
+pub mod target;
+
+/// The API daemon: its service's and its program's name.
+pub const KVMD: &str = "kvmd";
+/// The streamer: its service's and its program's name.
+pub const STREAMER: &str = "kvmd-streamer";
+/// The target, when it is a QEMU.
+pub const VM: &str = "vm";
+/// The journal, when it is ours.
+pub const JOURNALD: &str = "journald";

@@ -1,3 +1,219 @@
-//! The `kvmd-supervisor` program.
+//! `kvmd-supervisor`, the program: flags, preparation, the loop.
 
-fn main() {}
+use std::io::Write;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+use client::supervisor::Journal;
+use config::{Args, Config};
+use supervisor::account::Accounts;
+use supervisor::appliance::{self, Appliance, Wishes};
+use supervisor::control::{self, Policy};
+use supervisor::journald::{self, Place};
+use supervisor::runner::{Parts, Runner, Unit};
+use supervisor::service::Limits;
+use supervisor::socket::{self, Owner};
+use supervisor::storage::Storage;
+use supervisor::target::{self, Hands};
+use supervisor::{JOURNALD, exec_child, launch};
+use tokio::sync::mpsc;
+
+/// Brings the appliance up in order and keeps it honest.
+#[derive(Debug, Parser)]
+#[command(name = "kvmd-supervisor", version)]
+struct Flags {
+    #[command(flatten)]
+    args: Args,
+    /// Listen at this address alone.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<IpAddr>,
+    /// Serve HTTPS at this port.
+    #[arg(long, value_name = "N")]
+    https_port: Option<u16>,
+    /// Answer HTTP at this port.
+    #[arg(long, value_name = "N")]
+    http_port: Option<u16>,
+    /// Print the address on a line of its own once the first request would succeed.
+    #[arg(long)]
+    print_url: bool,
+    /// Where kvmd and kvmd-streamer are, when not beside this program.
+    #[arg(long, value_name = "DIR", hide = true)]
+    programs: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == launch::SUBCOMMAND) {
+        return exec_child::run();
+    }
+    let flags = Flags::parse();
+    let (config, warnings) = match config::load(&flags.args) {
+        Ok(loaded) => loaded,
+        Err(errors) => return refuse(&errors),
+    };
+    let accounts = Accounts::find(&config.supervisor.users);
+    // A mount namespace belongs to a thread: this comes before there is a second one.
+    let place = own_journal(&flags.args, &config, &accounts);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = runtime.context("the runtime").and_then(|runtime| {
+        let result = runtime.block_on(supervise(flags, config, &warnings, accounts, &place));
+        // A remount that hangs on a broken card must not keep us from ending.
+        runtime.shutdown_timeout(Duration::from_secs(2));
+        result
+    });
+    if let Ok(Some(place)) = &place {
+        place.close();
+    }
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error!("{error:#}");
+            log::logger().flush();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "there is no log before there are settings")]
+fn refuse(errors: &config::Errors) -> ExitCode {
+    eprintln!("{errors}");
+    ExitCode::from(config::Errors::EXIT_CODE)
+}
+
+/// Makes a place for our own journald when the machine has none; the error says why there is none either way.
+fn own_journal(args: &Args, config: &Config, accounts: &Accounts) -> Result<Option<Place>, journald::Error> {
+    if life::journal_answers() || !config.supervisor.journald.start {
+        return Ok(None);
+    }
+    let layout = args.layout();
+    let dir = layout.state.unwrap_or(layout.var).join("journal");
+    journald::prepare(&dir, accounts).map(Some)
+}
+
+async fn supervise(
+    flags: Flags,
+    config: Config,
+    warnings: &[config::Warning],
+    accounts: Accounts,
+    place: &Result<Option<Place>, journald::Error>,
+) -> anyhow::Result<()> {
+    nix::sys::prctl::set_child_subreaper(true).context("adopting orphans")?;
+    let life = life::Life::start()?;
+    let layout = flags.args.layout();
+    let mut units = Vec::new();
+    let mut journal = if life::journal_answers() { Journal::Host } else { Journal::None };
+    let mut journal_dir = None;
+    if let Ok(Some(place)) = place {
+        let started = launch::start(place.launch()).context("journald")?;
+        if journal_comes().await {
+            (journal, journal_dir) = (Journal::Own, Some(place.dir.clone()));
+            place.open_to_readers();
+            // It speaks no readiness to us: that it answers was seen, and a restart is quick.
+            let limits = Limits { ready: None, watchdog: None, ..appliance::limits(&config) };
+            let again = place.clone();
+            units.push(Unit::new(JOURNALD, limits, Box::new(move || Ok(again.launch()))).running(started));
+        } else {
+            // Reaped with all the others.
+            let _ = nix::sys::signal::kill(started.pid, nix::sys::signal::Signal::SIGKILL);
+        }
+    }
+    life::init_logging("kvmd-supervisor")?;
+    log::info!("kvmd-supervisor {} begins", env!("CARGO_PKG_VERSION"));
+    for warning in warnings {
+        log::warn!("{warning}");
+    }
+    match (place, journal) {
+        (Err(error), _) => {
+            log::warn!("no journal here, and none can be started ({error}): logging to stderr");
+        }
+        (Ok(Some(_)), Journal::None) => log::warn!("our own journald does not answer: logging to stderr"),
+        _ => {}
+    }
+    if !accounts.switch() {
+        log::warn!("not root: every child runs as this user, and nothing is mounted");
+    }
+
+    let wishes = Wishes {
+        listen: flags.listen,
+        https_port: flags.https_port,
+        http_port: flags.http_port,
+        programs: flags.programs,
+    };
+    let storage = open_storage(&layout, &config, &accounts);
+    let appliance =
+        Rc::new(Appliance::prepare(flags.args, config.clone(), accounts.clone(), &wishes, journal_dir)?);
+    let enabled = config.vm.enabled;
+    let hands = enabled.then(|| Hands::connect(&config, life.stop()));
+    let target = enabled.then(|| target::command(&config, &accounts)).transpose()?;
+    units.extend(appliance.units(target));
+
+    let (calls, called) = mpsc::channel(16);
+    let control = &config.supervisor.unix;
+    let owner = Owner { uid: 0, gid: accounts.socket_gid, mode: 0o660 };
+    let listener = socket::unix(control, owner, &accounts)?;
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::UnixListener::from_std(listener)?;
+    let serving = tokio::spawn(control::serve(listener, Policy::new(&accounts), calls));
+
+    let url = flags.print_url.then(|| appliance.url());
+    let renewed = config.clone();
+    let parts = Parts {
+        life,
+        accounts,
+        calls: called,
+        storage,
+        journal,
+        hands,
+        renew: Box::new(move || {
+            appliance::renew(&renewed).unwrap_or_else(|error| {
+                log::error!("{error}");
+                false
+            })
+        }),
+        on_ready: Box::new(move || url.iter().for_each(|url| print(url))),
+        shutdown: config.supervisor.deadlines.shutdown,
+    };
+    Runner::new(units, parts).run().await?;
+    serving.abort();
+    let _ = std::fs::remove_file(control);
+    appliance.close();
+    log::info!("everything has stopped");
+    Ok(())
+}
+
+/// For the script that started us; nothing else ever goes to standard output.
+fn print(url: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{url}").and_then(|()| out.flush());
+}
+
+/// Waits until the journal that was just started answers; false when it does not in time.
+async fn journal_comes() -> bool {
+    let mut tries = tokio::time::interval(Duration::from_millis(20));
+    for _ in 0..250 {
+        tries.tick().await;
+        if life::journal_answers() {
+            return true;
+        }
+    }
+    false
+}
+
+/// A drive that does not mount is no reason to have no keyboard: the appliance runs without.
+fn open_storage(layout: &config::Layout, config: &Config, accounts: &Accounts) -> Storage {
+    let fstab = match &layout.state {
+        Some(_) => layout.etc.join("fstab"),
+        None => "/etc/fstab".into(),
+    };
+    let msd = &config.kvmd.msd.path;
+    Storage::open(&fstab, "/dev/disk".as_ref(), &config.supervisor.storage, msd, accounts).unwrap_or_else(
+        |error| {
+            log::error!("the drive's storage: {error}");
+            Storage::directory(msd.clone())
+        },
+    )
+}

@@ -1,7 +1,7 @@
 //! File descriptors that came to us by number: across `exec`, or under a number a child expects.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// Takes over an inherited descriptor and marks it close-on-exec.
 ///
@@ -35,6 +35,18 @@ fn close_on_exec(number: RawFd, on: bool) -> io::Result<()> {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
     }
+}
+
+/// A close-on-exec copy whose number is `lowest` or more.
+///
+/// # Errors
+///
+/// What `F_DUPFD_CLOEXEC` says.
+#[expect(unsafe_code, reason = "nix gives the copy as a bare number")]
+pub fn copy_above(fd: impl AsFd, lowest: RawFd) -> io::Result<OwnedFd> {
+    let number = nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(lowest))?;
+    // SAFETY: fcntl has just created this number for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// Makes `number` a copy of `fd` that survives `exec`. What was open under `number` is closed.

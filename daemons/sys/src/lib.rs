@@ -8,3 +8,5 @@ pub mod fd;
 pub mod futex;
 pub mod memfd;
 pub mod mmap;
+pub mod pass;
+pub mod writeback;

@@ -1,0 +1,303 @@
+//! The appliance put together: what is prepared at the start, and what each child is given.
+
+use std::fs::{self, File};
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use anyhow::Context;
+use config::{Args, Config, Layout};
+
+use crate::account::Accounts;
+use crate::identity::{self, Outcome, Pair, Wish};
+use crate::launch::{Launch, Rights};
+use crate::runner::{Unit, unix_time};
+use crate::service::{Limits, Patience};
+use crate::socket::{self, Owner};
+use crate::{KVMD, STREAMER, VM, file, password};
+
+/// Slots of the frame ring.
+const RING_SLOTS: u32 = 8;
+/// Bytes of a slot: a 4K JPEG of bad temper. Memory is taken only where a frame was written.
+const RING_SLOT_BYTES: u32 = 4 * 1024 * 1024;
+
+/// What the command line says beside [`Args`].
+#[derive(Debug, Clone, Default)]
+pub struct Wishes {
+    /// Instead of the addresses of the settings.
+    pub listen: Option<IpAddr>,
+    /// Instead of the settings' HTTPS port.
+    pub https_port: Option<u16>,
+    /// Instead of the settings' HTTP port.
+    pub http_port: Option<u16>,
+    /// Where our programs are; else beside our own.
+    pub programs: Option<PathBuf>,
+}
+
+/// Everything that outlives the children.
+#[derive(Debug)]
+pub struct Appliance {
+    args: Args,
+    config: Config,
+    layout: Layout,
+    accounts: Accounts,
+    programs: PathBuf,
+    https: Vec<TcpListener>,
+    http: Vec<TcpListener>,
+    kvmd: UnixListener,
+    streamer: UnixListener,
+    ring: OwnedFd,
+    ring_read_only: OwnedFd,
+    journal_dir: Option<PathBuf>,
+}
+
+impl Appliance {
+    /// Makes directories, first password and certificate, and binds every socket.
+    ///
+    /// # Errors
+    ///
+    /// What a person has to put right: a port taken, a directory that cannot be written.
+    pub fn prepare(
+        args: Args,
+        config: Config,
+        accounts: Accounts,
+        wishes: &Wishes,
+        journal_dir: Option<PathBuf>,
+    ) -> anyhow::Result<Self> {
+        let layout = args.layout();
+        directories(&layout, &config, &accounts)?;
+        password::first(&layout, &config, &accounts)?;
+        renew(&config)?;
+        let programs = match &wishes.programs {
+            Some(dir) => dir.clone(),
+            None => own_directory()?,
+        };
+        let nginx = &config.nginx;
+        let addresses = |v4: Option<std::net::Ipv4Addr>, v6: Option<std::net::Ipv6Addr>| match wishes.listen {
+            Some(address) => vec![address],
+            None => v4.map(IpAddr::V4).into_iter().chain(v6.map(IpAddr::V6)).collect(),
+        };
+        let listeners = |enabled: bool, addresses: Vec<IpAddr>, port: u16| match enabled {
+            true => socket::tcp(&addresses, port),
+            false => Ok(Vec::new()),
+        };
+        let https = listeners(
+            nginx.https.enabled,
+            addresses(nginx.https.ipv4, nginx.https.ipv6),
+            wishes.https_port.unwrap_or(nginx.https.port),
+        )?;
+        let http = listeners(
+            nginx.http.enabled,
+            addresses(nginx.http.ipv4, nginx.http.ipv6),
+            wishes.http_port.unwrap_or(nginx.http.port),
+        )?;
+        let ours = Owner { uid: accounts.kvmd.uid, gid: accounts.socket_gid, mode: 0o660 };
+        let kvmd = socket::unix(&config.kvmd.server.unix, ours, &accounts)?;
+        let streamer = socket::unix(&layout.run.join("streamer.sock"), ours, &accounts)?;
+        let ring = frames::create(RING_SLOTS, RING_SLOT_BYTES).context("the frame ring")?;
+        let ring_read_only = frames::read_only(&ring).context("the frame ring")?;
+        Ok(Self {
+            args,
+            config,
+            layout,
+            accounts,
+            programs,
+            https,
+            http,
+            kvmd,
+            streamer,
+            ring,
+            ring_read_only,
+            journal_dir,
+        })
+    }
+
+    /// The address for a browser on this machine.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let (scheme, sockets, usual) = match self.https.is_empty() {
+            false => ("https", &self.https, 443),
+            true => ("http", &self.http, 80),
+        };
+        let address = sockets.iter().find_map(|socket| socket.local_addr().ok());
+        let host = match address.map(|address| address.ip()) {
+            Some(ip) if !ip.is_unspecified() => ip,
+            _ => IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+        };
+        let port = address.map_or(usual, |address| address.port());
+        format!("{scheme}://{}/", SocketAddr::new(host, port))
+    }
+
+    /// The services in starting order, journald (which is started earlier) left out.
+    #[must_use]
+    pub fn units(self: &Rc<Self>, target: Option<Vec<std::ffi::OsString>>) -> Vec<Unit> {
+        let notify = |name: &str| self.layout.run.join("notify").join(name);
+        let owner = |uid: u32, gid: u32| Owner { uid, gid, mode: 0o600 };
+        let mut units = Vec::new();
+        if let Some(command) = target {
+            let this = Rc::clone(self);
+            let limits = Limits { ready: None, watchdog: None, ..self.limits() };
+            units.push(Unit::new(VM, limits, Box::new(move || Ok(this.target(command.clone())))));
+        }
+        let this = Rc::clone(self);
+        units.push(
+            Unit::new(KVMD, self.limits(), Box::new(move || this.kvmd()))
+                .notifying(notify(KVMD), owner(self.accounts.kvmd.uid, self.accounts.kvmd.gid)),
+        );
+        let this = Rc::clone(self);
+        units.push(
+            Unit::new(STREAMER, self.limits(), Box::new(move || this.streamer()))
+                .notifying(notify(STREAMER), owner(self.accounts.streamer.uid, self.accounts.streamer.gid))
+                .on_demand(),
+        );
+        units
+    }
+
+    /// Deadlines by the settings.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        limits(&self.config)
+    }
+
+    /// Where the target's sockets are.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn own_child(&self, program: &str, rights: Rights, fds: Vec<(String, OwnedFd)>) -> Launch {
+        let mut command = vec![self.programs.join(program).into_os_string()];
+        command.extend(self.args.to_flags());
+        let watchdog = self.config.supervisor.deadlines.watchdog.as_micros().to_string();
+        let mut env = vec![("WATCHDOG_USEC".into(), watchdog.into())];
+        if let Some(dir) = &self.journal_dir {
+            env.push(("KVMD_JOURNAL_DIR".into(), dir.into()));
+        }
+        Launch { command, env, rights, umask: 0o027, fds }
+    }
+
+    fn kvmd(&self) -> io::Result<Launch> {
+        let mut fds = Vec::new();
+        let mut add = |name: &str, fd: OwnedFd| fds.push((name.to_owned(), fd));
+        for listener in &self.https {
+            add("https", socket::copy(listener)?);
+        }
+        for listener in &self.http {
+            add("http", socket::copy(listener)?);
+        }
+        add("kvmd", socket::copy(&self.kvmd)?);
+        add("ring", self.ring_read_only.try_clone()?);
+        // Opened anew each time: copies would share the place up to which they are read.
+        let tls = &self.config.supervisor.tls;
+        add("tls-cert", open(&tls.cert)?);
+        add("tls-key", open(&tls.key)?);
+        Ok(self.own_child(KVMD, self.accounts.kvmd_rights(), fds))
+    }
+
+    fn streamer(&self) -> io::Result<Launch> {
+        let fds = vec![
+            ("ring".to_owned(), self.ring.try_clone()?),
+            ("streamer".to_owned(), socket::copy(&self.streamer)?),
+        ];
+        Ok(self.own_child(STREAMER, self.accounts.streamer_rights(), fds))
+    }
+
+    fn target(&self, command: Vec<std::ffi::OsString>) -> Launch {
+        // Its sockets are for the group: those who use the target are in it.
+        Launch { command, env: Vec::new(), rights: self.accounts.vm_rights(), umask: 0o007, fds: Vec::new() }
+    }
+
+    /// Removes what we made under `RUN`.
+    pub fn close(&self) {
+        for path in [&self.config.kvmd.server.unix, &self.layout.run.join("streamer.sock")] {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// Deadlines by the settings.
+#[must_use]
+pub fn limits(config: &Config) -> Limits {
+    let deadlines = &config.supervisor.deadlines;
+    let crash_loop = &config.supervisor.crash_loop;
+    Limits {
+        ready: Some(deadlines.ready),
+        stop: deadlines.stop,
+        watchdog: Some(deadlines.watchdog),
+        patience: Patience {
+            first_delay: crash_loop.first_delay,
+            max_delay: crash_loop.max_delay,
+            deaths: crash_loop.deaths,
+            forgiven_after: crash_loop.window,
+        },
+    }
+}
+
+fn open(path: &Path) -> io::Result<OwnedFd> {
+    let file = File::open(path);
+    file.map(OwnedFd::from)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+}
+
+fn own_directory() -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("our own program")?;
+    own.parent().map(Path::to_owned).context("our own program has no directory")
+}
+
+/// The directories, each with who may do what there.
+fn directories(layout: &Layout, config: &Config, accounts: &Accounts) -> anyhow::Result<()> {
+    let make = |path: &Path, mode: u32, uid: u32, gid: u32| -> anyhow::Result<()> {
+        let made = file::directory(path, mode)
+            .and_then(|()| accounts.give(path, uid, gid))
+            // chown clears the set-group-id bit.
+            .and_then(|()| file::directory(path, mode));
+        made.with_context(|| path.display().to_string())
+    };
+    make(&layout.run, 0o755, 0, 0)?;
+    make(&layout.run.join("notify"), 0o711, 0, 0)?;
+    make(&layout.var, 0o755, 0, 0)?;
+    make(&layout.kvmd_state(), 0o700, accounts.kvmd.uid, accounts.kvmd.gid)?;
+    if layout.has_state() {
+        make(&layout.etc, 0o755, 0, 0)?;
+    }
+    for file in [&config.supervisor.tls.cert, &config.supervisor.tls.key] {
+        if let Some(dir) = file.parent() {
+            file::directory_if_missing(dir, 0o755).with_context(|| dir.display().to_string())?;
+        }
+    }
+    if config.vm.enabled {
+        make(&config.vm.sockets, 0o2770, accounts.vm.uid, accounts.vm.gid)?;
+    }
+    Ok(())
+}
+
+/// Sees to the certificate; true when there is a new one.
+///
+/// # Errors
+///
+/// See [`identity::Error`].
+pub fn renew(config: &Config) -> Result<bool, identity::Error> {
+    let tls = &config.supervisor.tls;
+    if !config.nginx.https.enabled {
+        return Ok(false);
+    }
+    let host = nix::unistd::gethostname().unwrap_or_default();
+    let mut names = identity::names(&host.to_string_lossy());
+    names.extend(tls.names.iter().cloned());
+    let wish = Wish {
+        names,
+        addresses: identity::addresses(),
+        days: u64::from(tls.days),
+        renew_days: u64::from(tls.renew_days),
+    };
+    let outcome = identity::ensure(&Pair::new(tls.cert.clone(), tls.key.clone()), &wish, unix_time())?;
+    match outcome {
+        Outcome::Made => log::info!("a self-signed certificate is made: {}", tls.cert.display()),
+        Outcome::Renewed => log::info!("the self-signed certificate is renewed: {}", tls.cert.display()),
+        Outcome::Kept | Outcome::Foreign => {}
+    }
+    Ok(matches!(outcome, Outcome::Made | Outcome::Renewed))
+}

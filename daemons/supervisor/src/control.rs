@@ -1,0 +1,175 @@
+//! The control socket: who asks, whether they may, one request a line, one answer a line.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::line;
+use client::supervisor::{Answer, Request};
+use tokio::io::BufReader;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::account::Accounts;
+
+/// Connections at a time; more wait in the listener's queue.
+const CONNECTIONS: usize = 16;
+/// A connection that says nothing for this long is closed.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// A request that was let in, and where its answer goes.
+#[derive(Debug)]
+pub struct Call {
+    /// What is asked.
+    pub request: Request,
+    /// Who asks, for the log.
+    pub uid: u32,
+    /// Where the answer goes.
+    pub answer: oneshot::Sender<Answer>,
+}
+
+/// Who may ask what.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    /// Our own user, who may everything, as root may.
+    pub own: u32,
+    /// The API daemon.
+    pub kvmd: u32,
+    /// The group that may look.
+    pub socket_gid: u32,
+}
+
+impl Policy {
+    /// The rules for these accounts.
+    #[must_use]
+    pub fn new(accounts: &Accounts) -> Self {
+        let own = nix::unistd::Uid::effective().as_raw();
+        Self { own, kvmd: accounts.kvmd.uid, socket_gid: accounts.socket_gid }
+    }
+
+    /// Whether this user may ask that.
+    #[must_use]
+    pub fn allows(&self, uid: u32, gid: u32, request: &Request) -> bool {
+        if uid == 0 || uid == self.own {
+            return true;
+        }
+        match request {
+            Request::Status => uid == self.kvmd || gid == self.socket_gid,
+            Request::StartStreamer | Request::StopStreamer | Request::RemountMsd { .. } => uid == self.kvmd,
+            // The streamer may be reset through the API; nothing else may.
+            Request::Restart { service } => uid == self.kvmd && service == crate::STREAMER,
+            Request::Stop => false,
+        }
+    }
+}
+
+/// Answers connections until the listener fails, which it does not.
+pub async fn serve(listener: UnixListener, policy: Policy, calls: mpsc::Sender<Call>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let calls = calls.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = talk(stream, policy, &calls).await {
+                        log::debug!("control connection: {error}");
+                    }
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                log::warn!("control socket: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn talk(stream: UnixStream, policy: Policy, calls: &mpsc::Sender<Call>) -> Result<(), line::Error> {
+    let peer = stream.peer_cred()?;
+    let (uid, gid) = (peer.uid(), peer.gid());
+    let mut stream = BufReader::new(stream);
+    loop {
+        let request = match tokio::time::timeout(SILENCE, line::read::<Request>(&mut stream)).await {
+            Err(_) | Ok(Ok(None)) => return Ok(()),
+            Ok(Ok(Some(request))) => request,
+            Ok(Err(line::Error::Json(error))) => {
+                line::write(stream.get_mut(), &Answer::Malformed { reason: error.to_string() }).await?;
+                continue;
+            }
+            Ok(Err(error)) => return Err(error),
+        };
+        let answer = if policy.allows(uid, gid, &request) {
+            // Looking is not worth a line, doing is.
+            if request != Request::Status {
+                log::info!("user {uid} asks: {request:?}");
+            }
+            ask(request, uid, calls).await
+        } else {
+            log::warn!("user {uid} may not ask: {request:?}");
+            Answer::Refused
+        };
+        tokio::time::timeout(SILENCE, line::write(stream.get_mut(), &answer)).await.unwrap_or(Ok(()))?;
+    }
+}
+
+async fn ask(request: Request, uid: u32, calls: &mpsc::Sender<Call>) -> Answer {
+    let (sender, receiver) = oneshot::channel();
+    let stopping = || Answer::Failed { reason: "the supervisor is stopping".to_owned() };
+    if calls.send(Call { request, uid, answer: sender }).await.is_err() {
+        return stopping();
+    }
+    receiver.await.unwrap_or_else(|_| stopping())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: Policy = Policy { own: 0, kvmd: 960, socket_gid: 960 };
+
+    fn restart(service: &str) -> Request {
+        Request::Restart { service: service.to_owned() }
+    }
+
+    #[test]
+    fn each_verb_is_for_whom_it_is_for() {
+        let all = [
+            Request::Status,
+            Request::StartStreamer,
+            Request::StopStreamer,
+            Request::RemountMsd { rw: true },
+            restart(crate::STREAMER),
+            restart("kvmd"),
+            Request::Stop,
+        ];
+        let allowed = |uid, gid| all.iter().filter(|request| POLICY.allows(uid, gid, request)).count();
+        assert_eq!(allowed(0, 0), 7);
+        assert_eq!(allowed(960, 960), 5, "kvmd: all but restarting itself and stopping everything");
+        assert_eq!(allowed(1000, 960), 1, "a member of the group: status");
+        assert_eq!(allowed(961, 961), 0, "the streamer: nothing");
+    }
+
+    #[tokio::test]
+    async fn nonsense_is_answered_and_the_connection_goes_on() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (calls, mut called) = mpsc::channel(1);
+        let own = nix::unistd::Uid::effective().as_raw();
+        let policy = Policy { own, ..POLICY };
+        let server = tokio::spawn(async move { talk(theirs, policy, &calls).await });
+        let loops = tokio::spawn(async move {
+            let call = called.recv().await.unwrap();
+            assert_eq!((call.request, call.uid), (Request::StartStreamer, own));
+            call.answer.send(Answer::Done).unwrap();
+        });
+        let mut ours = BufReader::new(ours);
+        line::write(ours.get_mut(), &serde_json::json!({"verb": "explode"})).await.unwrap();
+        let answer: Answer = line::read(&mut ours).await.unwrap().unwrap();
+        assert!(matches!(answer, Answer::Malformed { .. }));
+        line::write(ours.get_mut(), &Request::StartStreamer).await.unwrap();
+        assert_eq!(line::read::<Answer>(&mut ours).await.unwrap(), Some(Answer::Done));
+        drop(ours);
+        server.await.unwrap().unwrap();
+        loops.await.unwrap();
+    }
+}

@@ -1,0 +1,544 @@
+//! The loop that owns every child: events in, the services' machines asked, their actions carried out.
+//!
+//! Single-threaded on purpose: a child is told of our death by the kernel when the *thread* that started it ends,
+//! and reaping, spawning and deciding in one place leaves nothing to lock.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use client::supervisor::{Answer, Journal, MsdStorage, Request, ServiceState, ServiceStatus, Status};
+use life::Life;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::unistd::Pid;
+use tokio::net::UnixDatagram;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use crate::account::Accounts;
+use crate::control::Call;
+use crate::launch::{self, Launch, Started};
+use crate::notice::{self, Notice};
+use crate::service::{Action, Event, Limits, Service, State};
+use crate::socket::{self, Owner};
+use crate::storage::Storage;
+use crate::target::Hands;
+use crate::{KVMD, STREAMER};
+
+/// How often the certificate's date is looked at.
+const RENEWAL: Duration = Duration::from_secs(3600);
+
+/// Makes what is to be started; asked at every start.
+pub type Recipe = Box<dyn Fn() -> io::Result<Launch>>;
+
+/// One service with its process.
+pub struct Unit {
+    name: &'static str,
+    service: Service,
+    recipe: Recipe,
+    on_demand: bool,
+    /// Where it tells us how it is: the socket and whose it is. `None` for a program that does not speak sd_notify.
+    notify: Option<(PathBuf, Owner)>,
+    pid: Option<Pid>,
+    /// Where a start that fails says why.
+    outcome: Option<OwnedFd>,
+    generation: u64,
+    ear: Option<AbortHandle>,
+    text: Option<String>,
+}
+
+impl Unit {
+    /// A stopped service that runs from the start on.
+    #[must_use]
+    pub fn new(name: &'static str, limits: Limits, recipe: Recipe) -> Self {
+        Self {
+            name,
+            service: Service::new(limits, Instant::now()),
+            recipe,
+            on_demand: false,
+            notify: None,
+            pid: None,
+            outcome: None,
+            generation: 0,
+            ear: None,
+            text: None,
+        }
+    }
+
+    /// It speaks sd_notify, at that socket.
+    #[must_use]
+    pub fn notifying(mut self, path: PathBuf, owner: Owner) -> Self {
+        self.notify = Some((path, owner));
+        self
+    }
+
+    /// It has been started already, as that process.
+    #[must_use]
+    pub fn running(mut self, started: Started) -> Self {
+        let now = Instant::now();
+        // The machine would start it; what it wants to have done is done.
+        let _ = self.service.on(Event::Want, now);
+        (self.pid, self.outcome) = (Some(started.pid), Some(started.outcome));
+        self
+    }
+
+    /// It runs only when somebody asks.
+    #[must_use]
+    pub fn on_demand(mut self) -> Self {
+        self.on_demand = true;
+        self
+    }
+
+    fn status(&self, now: Instant) -> ServiceStatus {
+        let state = match self.service.state() {
+            State::Stopped => ServiceState::Stopped,
+            State::Starting { .. } | State::Waiting { .. } if self.service.is_looping() => {
+                ServiceState::CrashLoop
+            }
+            State::Starting { .. } => ServiceState::Starting,
+            State::Ready { .. } => ServiceState::Ready,
+            State::Stopping { .. } => ServiceState::Stopping,
+            State::Waiting { .. } => ServiceState::Backoff,
+        };
+        let since = now.saturating_duration_since(self.service.entered());
+        ServiceStatus {
+            name: self.name.to_owned(),
+            state,
+            since_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            pid: self.pid.and_then(|pid| u32::try_from(pid.as_raw()).ok()),
+            restarts: self.service.restarts(),
+            last_end: self.service.last_end().map(str::to_owned),
+            text: self.text.clone(),
+        }
+    }
+}
+
+/// Something heard: of which unit, of which of its processes, what.
+type Heard = (usize, u64, Notice);
+
+/// What the loop needs beside the units.
+pub struct Parts {
+    /// Signals and the way to our own parent.
+    pub life: Life,
+    /// Whom files and sockets are given to.
+    pub accounts: Accounts,
+    /// Requests from the control socket.
+    pub calls: mpsc::Receiver<Call>,
+    /// The drive's storage.
+    pub storage: Storage,
+    /// Where log lines go.
+    pub journal: Journal,
+    /// Our own hand on the target's keyboard, when there is a target.
+    pub hands: Option<Hands>,
+    /// Looks at the certificate; true when there is a new one.
+    pub renew: Box<dyn Fn() -> bool>,
+    /// Called once, when everything is ready for the first time.
+    pub on_ready: Box<dyn FnOnce()>,
+    /// Longest time for stopping everything.
+    pub shutdown: Duration,
+}
+
+/// The owner of every child.
+pub struct Runner {
+    units: Vec<Unit>,
+    parts: Parts,
+    storage: Arc<Mutex<Storage>>,
+    storage_status: Arc<Mutex<MsdStorage>>,
+    on_ready: Option<Box<dyn FnOnce()>>,
+    heard: mpsc::Receiver<Heard>,
+    hear: mpsc::Sender<Heard>,
+    /// When everything that is left is killed; set by the stop.
+    give_up_at: Option<Instant>,
+    announced: BTreeMap<&'static str, bool>,
+}
+
+impl Runner {
+    /// Owns `units`, which are in starting order.
+    #[must_use]
+    pub fn new(units: Vec<Unit>, mut parts: Parts) -> Self {
+        let (hear, heard) = mpsc::channel(64);
+        let storage = std::mem::replace(&mut parts.storage, Storage::directory(PathBuf::new()));
+        let storage_status = Arc::new(Mutex::new(storage.status()));
+        let on_ready = std::mem::replace(&mut parts.on_ready, Box::new(|| {}));
+        Self {
+            units,
+            parts,
+            storage: Arc::new(Mutex::new(storage)),
+            storage_status,
+            on_ready: Some(on_ready),
+            heard,
+            hear,
+            give_up_at: None,
+            announced: BTreeMap::new(),
+        }
+    }
+
+    /// Runs until everything has been stopped again.
+    ///
+    /// # Errors
+    ///
+    /// When the loop cannot even begin.
+    pub async fn run(mut self) -> io::Result<()> {
+        let mut children = signal(SignalKind::child())?;
+        let stop = self.parts.life.stop().clone();
+        let mut renewal = tokio::time::interval(RENEWAL);
+        renewal.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        renewal.tick().await;
+        let period = self.parts.life.watchdog().map_or(RENEWAL, |limit| limit / 3);
+        let mut beat = tokio::time::interval(period.max(Duration::from_millis(1)));
+        for at in 0..self.units.len() {
+            if self.units.get(at).is_some_and(|unit| !unit.on_demand) {
+                self.feed(at, Event::Want).await;
+            }
+        }
+        // Those that ended before we listened.
+        self.reap().await;
+        loop {
+            self.announce();
+            if self.give_up_at.is_some() && !self.stop_next().await {
+                break;
+            }
+            let due = self.next_tick();
+            tokio::select! {
+                biased;
+                () = stop.cancelled(), if self.give_up_at.is_none() => self.begin_stop(),
+                _ = children.recv() => self.reap().await,
+                Some(heard) = self.heard.recv() => self.hear(heard).await,
+                Some(call) = self.parts.calls.recv() => self.answer(call).await,
+                () = until(due) => self.tick().await,
+                _ = beat.tick() => self.parts.life.notifier().alive(),
+                _ = renewal.tick() => if (self.parts.renew)() {
+                    self.restart(KVMD).await;
+                },
+            }
+        }
+        self.end().await;
+        Ok(())
+    }
+
+    fn next_tick(&self) -> Option<Instant> {
+        self.units.iter().filter_map(|unit| unit.service.next_tick()).chain(self.give_up_at).min()
+    }
+
+    async fn tick(&mut self) {
+        let now = Instant::now();
+        if self.give_up_at.is_some_and(|at| now >= at) {
+            log::warn!("stopping takes too long: killing what is left");
+            // Not again; what is killed is only waited for.
+            self.give_up_at = Some(now + RENEWAL);
+            for pid in self.units.iter().filter_map(|unit| unit.pid) {
+                let _ = killpg(pid, Signal::SIGKILL);
+            }
+        }
+        for at in 0..self.units.len() {
+            self.feed(at, Event::Tick).await;
+        }
+    }
+
+    /// Feeds an event to a service and does what its machine says.
+    async fn feed(&mut self, at: usize, event: Event) {
+        let mut event = event;
+        loop {
+            let now = Instant::now();
+            let Some(unit) = self.units.get_mut(at) else { return };
+            let action = unit.service.on(event, now);
+            if let State::Waiting { until, looping } = unit.service.state()
+                && unit.service.entered() == now
+            {
+                let wait = until.saturating_duration_since(now);
+                let how = if looping { " (crash loop)" } else { "" };
+                log::warn!("{} is started again in {} ms{how}", unit.name, wait.as_millis());
+            }
+            match (action, unit.pid) {
+                (Some(Action::Spawn), _) => match self.spawn(at) {
+                    Ok(()) => return,
+                    Err(error) => {
+                        let how = format!("cannot be started: {error}");
+                        log::error!("{}: {how}", self.name(at));
+                        event = Event::Ended { how, killed: false };
+                    }
+                },
+                (Some(Action::Terminate), Some(pid)) => {
+                    if unit.service.last_end().is_none() || !unit.service.wanted() {
+                        log::debug!("{}: SIGTERM", unit.name);
+                    }
+                    let _ = kill(pid, Signal::SIGTERM);
+                    return;
+                }
+                (Some(Action::Kill), Some(pid)) => {
+                    log::warn!("{} does not stop: killed", unit.name);
+                    let _ = killpg(pid, Signal::SIGKILL);
+                    return;
+                }
+                // No process (it could not even be made): there is nothing to signal.
+                (Some(Action::Terminate | Action::Kill), None) => {
+                    event = Event::Ended { how: "not running".to_owned(), killed: false };
+                }
+                (None, _) => return,
+            }
+        }
+    }
+
+    fn name(&self, at: usize) -> &'static str {
+        self.units.get(at).map_or("?", |unit| unit.name)
+    }
+
+    fn spawn(&mut self, at: usize) -> io::Result<()> {
+        let Some(unit) = self.units.get_mut(at) else { return Ok(()) };
+        unit.generation += 1;
+        unit.text = None;
+        if let Some(ear) = unit.ear.take() {
+            ear.abort();
+        }
+        let mut launch = (unit.recipe)()?;
+        if let Some((path, owner)) = &unit.notify {
+            let socket = socket::datagram(path, *owner, &self.parts.accounts).map_err(io::Error::other)?;
+            let socket = UnixDatagram::from_std(socket)?;
+            launch.env.push(("NOTIFY_SOCKET".into(), path.into()));
+            let listening = listen(socket, at, unit.generation, self.hear.clone());
+            unit.ear = Some(tokio::spawn(listening).abort_handle());
+        }
+        let started = launch::start(launch)?;
+        log::info!("{} is started (pid {})", unit.name, started.pid);
+        unit.pid = Some(started.pid);
+        unit.outcome = Some(started.outcome);
+        Ok(())
+    }
+
+    /// Takes care of every process that ended, our children's orphans included.
+    async fn reap(&mut self) {
+        let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        while let Ok(status) = waitid(Id::All, peek) {
+            let Some(pid) = status.pid() else { return };
+            let at = self.units.iter().position(|unit| unit.pid == Some(pid));
+            if at.is_some() {
+                // Before the id is free again: whatever the child left behind in its group goes with it.
+                let _ = killpg(pid, Signal::SIGKILL);
+            }
+            let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
+            if let Some(at) = at {
+                self.ended(at, status).await;
+            }
+        }
+    }
+
+    async fn ended(&mut self, at: usize, status: WaitStatus) {
+        let (how, killed) = match status {
+            WaitStatus::Exited(_, code) => (format!("exit status {code}"), false),
+            WaitStatus::Signaled(_, signal, _) => (format!("killed by {signal}"), signal == Signal::SIGKILL),
+            other => (format!("{other:?}"), false),
+        };
+        let Some(unit) = self.units.get_mut(at) else { return };
+        unit.pid = None;
+        unit.text = None;
+        // What the start itself had to say is more than its exit status.
+        let how = match unit.outcome.take().and_then(why_not_started) {
+            Some(why) => format!("cannot be started: {why}"),
+            None => how,
+        };
+        if unit.service.wanted() && !matches!(unit.service.state(), State::Stopping { fault: None, .. }) {
+            log::warn!("{} ended: {how}", unit.name);
+        } else {
+            log::info!("{} has stopped: {how}", unit.name);
+        }
+        if unit.name == KVMD
+            && let Some(hands) = &self.parts.hands
+        {
+            // Whatever kvmd held down, nobody holds now.
+            hands.let_go().await;
+        }
+        self.feed(at, Event::Ended { how, killed }).await;
+    }
+
+    async fn hear(&mut self, (at, generation, notice): Heard) {
+        let Some(unit) = self.units.get_mut(at).filter(|unit| unit.generation == generation) else { return };
+        match notice {
+            Notice::Ready => {
+                if matches!(unit.service.state(), State::Starting { .. }) {
+                    let took = unit.service.entered().elapsed();
+                    log::info!("{} is ready after {} ms", unit.name, took.as_millis());
+                }
+                self.feed(at, Event::Ready).await;
+            }
+            Notice::Alive => self.feed(at, Event::Alive).await,
+            Notice::Stopping => {}
+            Notice::Text(text) => unit.text = Some(text),
+        }
+    }
+
+    async fn answer(&mut self, call: Call) {
+        let answer = match call.request {
+            Request::Status => Answer::Status { status: self.status() },
+            Request::StartStreamer => self.want(STREAMER, Event::Want).await,
+            Request::StopStreamer => self.want(STREAMER, Event::Unwant).await,
+            Request::Restart { service } => {
+                let known = self.units.iter().find(|unit| unit.name == service).map(|unit| unit.name);
+                match known {
+                    Some(name) => self.restart(name).await,
+                    None => Answer::Unknown { service },
+                }
+            }
+            Request::RemountMsd { rw } => {
+                self.remount(rw, call.answer);
+                return;
+            }
+            Request::Stop => {
+                self.parts.life.stop().cancel();
+                Answer::Done
+            }
+        };
+        // Somebody who hung up does not want to know.
+        let _ = call.answer.send(answer);
+    }
+
+    async fn want(&mut self, name: &'static str, event: Event) -> Answer {
+        if self.give_up_at.is_some() && event != Event::Unwant {
+            return Answer::Failed { reason: "the supervisor is stopping".to_owned() };
+        }
+        match self.units.iter().position(|unit| unit.name == name) {
+            Some(at) => {
+                self.feed(at, event).await;
+                Answer::Done
+            }
+            None => Answer::Unknown { service: name.to_owned() },
+        }
+    }
+
+    async fn restart(&mut self, name: &'static str) -> Answer {
+        self.want(name, Event::Restart).await
+    }
+
+    /// Off the loop: making a drive read-only writes out everything that is still in memory.
+    fn remount(&self, rw: bool, answer: tokio::sync::oneshot::Sender<Answer>) {
+        let (storage, status) = (Arc::clone(&self.storage), Arc::clone(&self.storage_status));
+        tokio::task::spawn_blocking(move || {
+            let mut storage = storage.lock().unwrap_or_else(PoisonError::into_inner);
+            let result = storage.remount(rw);
+            *status.lock().unwrap_or_else(PoisonError::into_inner) = storage.status();
+            let _ = answer.send(match result {
+                Ok(()) => Answer::Done,
+                Err(error) => Answer::Failed { reason: error.to_string() },
+            });
+        });
+    }
+
+    fn is_ready(&self) -> bool {
+        self.units.iter().all(|unit| unit.on_demand || unit.service.is_ready())
+    }
+
+    fn status(&self) -> Status {
+        let now = Instant::now();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            ready: self.is_ready(),
+            journal: self.parts.journal,
+            msd: self.storage_status.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            services: self.units.iter().map(|unit| unit.status(now)).collect(),
+        }
+    }
+
+    /// Tells our own parent what changed.
+    fn announce(&mut self) {
+        let states: BTreeMap<&'static str, bool> =
+            self.units.iter().map(|unit| (unit.name, unit.service.is_ready())).collect();
+        if states != self.announced {
+            let text: Vec<&str> = states.iter().filter(|(_, ready)| **ready).map(|(name, _)| *name).collect();
+            self.parts.life.status(&format!("ready: {}", text.join(", ")));
+            self.announced = states;
+        }
+        if self.is_ready()
+            && let Some(on_ready) = self.on_ready.take()
+        {
+            self.parts.life.ready();
+            on_ready();
+        }
+    }
+
+    fn begin_stop(&mut self) {
+        log::info!("stopping everything");
+        self.parts.life.notifier().stopping();
+        self.give_up_at = Some(Instant::now() + self.parts.shutdown);
+    }
+
+    /// Stops the last service that still runs; false when none does. The next one's turn comes when it has ended.
+    async fn stop_next(&mut self) -> bool {
+        loop {
+            let last = self.units.iter().rposition(|unit| unit.service.state() != State::Stopped);
+            let Some(at) = last else { return false };
+            if self.units.get(at).is_none_or(|unit| !unit.service.wanted()) {
+                return true;
+            }
+            self.feed(at, Event::Unwant).await;
+        }
+    }
+
+    /// Leaves nothing behind.
+    async fn end(&mut self) {
+        // Whatever escaped its group by starting a session of its own has become our child by now.
+        for _ in 0..100 {
+            let left = children();
+            if left.is_empty() {
+                break;
+            }
+            for pid in left {
+                let _ = kill(pid, Signal::SIGKILL);
+            }
+            while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status.pid().is_some()) {}
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        for (path, _) in self.units.iter().filter_map(|unit| unit.notify.as_ref()) {
+            let _ = std::fs::remove_file(path);
+        }
+        self.storage.lock().unwrap_or_else(PoisonError::into_inner).close();
+    }
+}
+
+/// Our children, the adopted ones included.
+fn children() -> Vec<Pid> {
+    let text = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+    text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect()
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Hears what one child says until the next one takes its place.
+async fn listen(socket: UnixDatagram, at: usize, generation: u64, hear: mpsc::Sender<Heard>) {
+    let mut buffer = vec![0; notice::LONGEST];
+    loop {
+        let Ok(len) = socket.recv(&mut buffer).await else { return };
+        for one in notice::parse(buffer.get(..len).unwrap_or_default()) {
+            if hear.send((at, generation, one)).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Why a start failed, when it did; to be asked when the process has ended.
+fn why_not_started(end: OwnedFd) -> Option<String> {
+    let stream = UnixStream::from(end);
+    stream.set_nonblocking(true).ok()?;
+    let mut buffer = vec![0; 1024];
+    match (&stream).read(&mut buffer) {
+        Ok(len @ 1..) => Some(String::from_utf8_lossy(buffer.get(..len)?).into_owned()),
+        _ => None,
+    }
+}
+
+/// Since 1970, by this machine's clock.
+#[must_use]
+pub fn unix_time() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}

@@ -1,0 +1,157 @@
+//! The target machine when it is a QEMU: its command from the settings, and our own hand on its keyboard.
+
+use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use config::Config;
+use tokio_util::sync::CancellationToken;
+use vm::{Machine, Qmp};
+
+use crate::account::Accounts;
+use crate::file;
+
+/// Longest wait for the target to let go; a restart of `kvmd` waits for it.
+const LET_GO: Duration = Duration::from_millis(250);
+
+/// What the machine's description takes from the settings.
+fn machine(config: &Config, qemu: PathBuf, accel: vm::Accel, disk: Option<PathBuf>) -> Machine {
+    let settings = &config.vm;
+    let mut extra: Vec<OsString> = vec!["-smp".into(), settings.cpus.to_string().into()];
+    if let Some(size) = &settings.display.resolution {
+        for (name, value) in [("xres", size.width), ("yres", size.height)] {
+            extra.extend(["-global".into(), format!("VGA.{name}={value}").into()]);
+        }
+    }
+    extra.extend(settings.extra_args.iter().map(OsString::from));
+    Machine {
+        qemu,
+        accel,
+        memory_mb: settings.memory,
+        disk,
+        run_dir: settings.sockets.clone(),
+        extra,
+        ..Machine::default()
+    }
+}
+
+/// The whole command line.
+///
+/// # Errors
+///
+/// When QEMU is not installed, or the disk cannot be prepared.
+pub fn command(config: &Config, accounts: &Accounts) -> anyhow::Result<Vec<OsString>> {
+    let qemu = program(&config.vm.qemu)
+        .with_context(|| format!("{}: not installed, and vm.enabled wants it", config.vm.qemu))?;
+    let accel = match config.vm.accel {
+        config::Accel::Kvm => vm::Accel::Kvm,
+        config::Accel::Tcg | config::Accel::Auto => vm::Accel::Tcg,
+    };
+    let disk = config.vm.disk.as_deref().map(|disk| prepare_disk(config, disk, accounts)).transpose()?;
+    let machine = machine(config, qemu, accel, disk);
+    let mut command = vec![machine.qemu.clone().into_os_string()];
+    command.extend(vm::command(&machine));
+    Ok(command)
+}
+
+/// The disk as the target may use it: a layer over it that is forgotten, or the disk itself.
+fn prepare_disk(config: &Config, disk: &Path, accounts: &Accounts) -> anyhow::Result<PathBuf> {
+    let disk = std::path::absolute(disk).with_context(|| disk.display().to_string())?;
+    if !disk.exists() {
+        bail!("vm.disk: {} does not exist", disk.display());
+    }
+    if !config.vm.snapshot {
+        return Ok(disk);
+    }
+    let layer = config.vm.sockets.join("disk0.qcow2");
+    let Some(qemu_img) = program("qemu-img") else {
+        log::warn!("qemu-img is not installed: what the target writes to {} stays there", disk.display());
+        accounts.give(&disk, accounts.vm.uid, accounts.vm.gid).with_context(|| disk.display().to_string())?;
+        return Ok(disk);
+    };
+    let _ = std::fs::remove_file(&layer);
+    let made = Command::new(qemu_img)
+        .args(["create", "-q", "-f", "qcow2", "-F", &config.vm.disk_format, "-b"])
+        .arg(&disk)
+        .arg(&layer)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .context("qemu-img")?;
+    if !made.success() {
+        bail!("qemu-img could not make a layer over {}: {made}", disk.display());
+    }
+    accounts.give(&layer, accounts.vm.uid, accounts.vm.gid).with_context(|| layer.display().to_string())?;
+    file::set_mode(&layer, 0o660).with_context(|| layer.display().to_string())?;
+    Ok(layer)
+}
+
+/// A program by path, or by name in `PATH`.
+fn program(name: &str) -> Option<PathBuf> {
+    let executable = |path: &PathBuf| {
+        path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    };
+    if name.contains('/') {
+        return Some(PathBuf::from(name)).filter(executable);
+    }
+    std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(name)).find(executable)
+}
+
+/// The supervisor's own connection to the target's monitor.
+#[derive(Debug, Clone)]
+pub struct Hands {
+    qmp: Qmp,
+}
+
+impl Hands {
+    /// Connects, now and whenever the target is there again.
+    #[must_use]
+    pub fn connect(config: &Config, stop: &CancellationToken) -> Self {
+        let machine = Machine { run_dir: config.vm.sockets.clone(), ..Machine::default() };
+        Self { qmp: Qmp::connect(machine.socket("supervisor"), stop.child_token()) }
+    }
+
+    /// Releases every key and button; gives up quickly when the target does not answer.
+    pub async fn let_go(&self) {
+        match tokio::time::timeout(LET_GO, vm::input::release_all(&self.qmp)).await {
+            Ok(Ok(())) => log::info!("every key and button of the target is released"),
+            Ok(Err(error)) => log::warn!("keys of the target cannot be released: {error}"),
+            Err(_) => log::warn!("keys of the target cannot be released: no answer"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_settings_reach_the_command_line() {
+        let layout = config::Layout::under_with_share(Path::new("/s"), None);
+        let mut config = Config::defaults(&layout);
+        config.vm.memory = 384;
+        config.vm.cpus = 2;
+        config.vm.qemu = "/bin/sh".to_owned();
+        config.vm.extra_args = vec!["-snapshot".to_owned()];
+        let command = command(&config, &crate::account::tests::found()).unwrap();
+        let text: Vec<_> = command.iter().map(|part| part.to_string_lossy()).collect();
+        assert_eq!(text[0], "/bin/sh");
+        for pair in [["-m", "384"], ["-smp", "2"], ["-accel", "tcg"]] {
+            assert!(text.windows(2).any(|have| have == pair), "{pair:?} in {text:?}");
+        }
+        assert!(text.iter().any(|part| part.contains("/s/run/vm/qmp-supervisor.sock")));
+        assert_eq!(text.last().unwrap(), "-snapshot");
+    }
+
+    #[test]
+    fn a_program_that_is_not_installed_is_named() {
+        let layout = config::Layout::under_with_share(Path::new("/s"), None);
+        let mut config = Config::defaults(&layout);
+        config.vm.qemu = "qemu-system-abacus".to_owned();
+        let error = command(&config, &crate::account::tests::found()).unwrap_err();
+        assert!(error.to_string().contains("qemu-system-abacus"), "{error}");
+    }
+}
