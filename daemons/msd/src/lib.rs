@@ -13,19 +13,34 @@
 //!
 //! What is connected belongs to the operator, not to our process: when the owner starts it adopts what the drive holds,
 //! and when it ends it leaves the drive as it is. (A daemon that restarts in the middle of an installation must not
-//! pull the disk out of it.) Only transfers are ended.
+//! pull the disk out of it.) Only transfers are ended, and the storage is closed where nothing needs it.
 //!
 //! Not done here: mounting and remounting (the supervisor does it, by [`Remount`]), JSON, fetching images from elsewhere.
 
+mod download;
 mod drive;
+mod fake;
 mod handle;
 mod model;
+mod mounts;
+mod name;
+mod notice;
+mod owner;
+mod remount;
+mod scan;
+mod selection;
 mod transfer;
+mod upload;
+mod vm;
 
+pub use download::{Compression, Read};
 pub use drive::{Current, Doing, Drive, DriveError, Medium, Remount};
+pub use fake::{Deed, Fake, FakeDrive, FakeRemount};
 pub use handle::{Msd, Settings, spawn};
 pub use model::{DriveImage, DriveState, Image, Part, State, Storage, Transfer};
-pub use transfer::{Compression, Read, Write, Written};
+pub use remount::Plain;
+pub use upload::{Write, Written};
+pub use vm::VmDrive;
 
 use std::path::PathBuf;
 

@@ -1,101 +1,67 @@
-//! Images on their way in and out.
+//! What images on their way in and out have in common.
 
-use bytes::Bytes;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::{io, thread};
+
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 
-/// How an image read out is packed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Compression {
-    /// As it is.
-    #[default]
-    None,
-    /// An `.xz` file.
-    Lzma,
-    /// A `.zst` file.
-    Zstd,
+/// Pieces between the network and the disk. Each has at most [`PIECE`] bytes, commonly 16 to 64 KiB.
+pub(crate) const QUEUE: usize = 16;
+/// A piece is no larger than this.
+pub(crate) const PIECE: usize = 1024 * 1024;
+
+/// How far a transfer is, seen by all who take part in it.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    done: AtomicU64,
+    failure: OnceLock<Error>,
 }
 
-/// What a write came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
-    /// The image.
-    pub name: String,
-    /// Bytes announced.
-    pub size: u64,
-    /// Bytes written.
-    pub written: u64,
-}
-
-/// An image being written. Dropped before [`Write::finish`], it is aborted.
-#[derive(Debug)]
-pub struct Write {
-    name: String,
-    size: u64,
-}
-
-impl Write {
-    /// The image's name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
+impl Progress {
+    pub(crate) fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
     }
 
-    /// Bytes announced.
-    #[must_use]
-    pub fn size(&self) -> u64 {
-        self.size
+    pub(crate) fn add(&self, bytes: usize) {
+        self.done.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Bytes written so far.
-    #[must_use]
-    pub fn written(&self) -> u64 {
-        0
+    pub(crate) fn fail(&self, error: &Error) {
+        let _ = self.failure.set(error.clone());
     }
 
-    /// Writes the next piece; waits while the disk is behind.
-    ///
-    /// # Errors
-    /// [`Error::TooMuchData`], [`Error::Io`], [`Error::Cancelled`].
-    pub async fn chunk(&mut self, data: Bytes) -> Result<(), Error> {
-        let _ = data;
-        Err(Error::Stopped)
-    }
-
-    /// Ends the write: everything is on the disk when this answers, and the region is free.
-    ///
-    /// # Errors
-    /// As [`Write::chunk`].
-    pub async fn finish(self) -> Result<Written, Error> {
-        Err(Error::Stopped)
+    /// Why the other side has gone.
+    pub(crate) fn failure(&self) -> Error {
+        self.failure.get().cloned().unwrap_or(Error::Stopped)
     }
 }
 
-/// An image being read out. Dropping it ends the read.
-#[derive(Debug)]
-pub struct Read {
-    name: String,
-    size: u64,
+/// Waits on a blocking thread for something asynchronous, or for the end of the transfer (`None`).
+pub(crate) fn wait<T>(
+    runtime: &Handle,
+    cancel: &CancellationToken,
+    what: impl Future<Output = T>,
+) -> Option<T> {
+    runtime.block_on(async {
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => None,
+            done = what => Some(done),
+        }
+    })
 }
 
-impl Read {
-    /// The image's name, without a suffix for the packing.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
+/// Starts the thread that owns the file.
+pub(crate) fn start(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
+    thread.map(drop).map_err(|error| Error::Io { path: name.into(), why: error.to_string() })
+}
 
-    /// Bytes of the image as it lies on the storage.
-    #[must_use]
-    pub fn size(&self) -> u64 {
-        self.size
-    }
-
-    /// The next piece, or `None` at the end (the region is free then).
-    ///
-    /// # Errors
-    /// [`Error::Io`], [`Error::Cancelled`].
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        Err(Error::Stopped)
-    }
+pub(crate) fn failed(path: &Path) -> impl Fn(io::Error) -> Error {
+    move |error| Error::Io { path: path.to_owned(), why: error.to_string() }
 }

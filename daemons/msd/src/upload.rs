@@ -1,0 +1,437 @@
+//! An image on its way in.
+//!
+//! The file is made with its whole size at once, so that a full disk is known before the first byte and the file system
+//! can lay it out in one piece; the marker `.__NAME.incomplete` lies beside it, on the disk, before the file does.
+//!
+//! A thread of its own writes. Network pieces of 16 to 64 KiB are gathered into vectored writes of up to 1 MiB.
+//!
+//! **Syncing.** The contract asks for an fsync every 4 MiB and at the end. The ones on the way do not make anything
+//! safe (until the last one the marker says "broken"); they keep the page cache from filling with dirty pages, which
+//! would freeze the board at the end and make the progress shown a lie. A plain fsync stops the pipeline for a
+//! journal commit each time. So on the way we only *start* the writing of each 4 MiB window and wait for the one
+//! before it: at most two windows are dirty, the disk always has work, and the metadata is committed once, at the end.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IoSlice, Write as _};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::name::{self, ImageName};
+use crate::transfer::{self, PIECE, Progress, failed};
+use crate::{Error, scan};
+
+/// What a write came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The image.
+    pub name: String,
+    /// Bytes announced.
+    pub size: u64,
+    /// Bytes written; fewer than announced leave an incomplete image.
+    pub written: u64,
+}
+
+pub(crate) type Reply = oneshot::Sender<Result<Written, Error>>;
+
+#[derive(Debug)]
+pub(crate) enum Piece {
+    Data(Bytes),
+    Finish(Reply),
+}
+
+/// An image being written. Dropped before [`Write::finish`], it is aborted.
+#[derive(Debug)]
+pub struct Write {
+    name: String,
+    size: u64,
+    sent: u64,
+    pieces: mpsc::Sender<Piece>,
+    progress: Arc<Progress>,
+}
+
+impl Write {
+    pub(crate) fn new(name: String, size: u64, pieces: mpsc::Sender<Piece>, progress: Arc<Progress>) -> Self {
+        Self { name, size, sent: 0, pieces, progress }
+    }
+
+    /// The image's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Bytes announced.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Bytes written so far (a little behind the bytes given).
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.progress.done()
+    }
+
+    /// Writes the next piece; waits while the disk is behind.
+    ///
+    /// # Errors
+    /// [`Error::TooMuchData`], [`Error::Io`], [`Error::Cancelled`].
+    pub async fn chunk(&mut self, mut data: Bytes) -> Result<(), Error> {
+        self.sent += data.len() as u64;
+        if self.sent > self.size {
+            return Err(Error::TooMuchData(self.size));
+        }
+        while !data.is_empty() {
+            let piece = data.split_to(data.len().min(PIECE));
+            self.send(Piece::Data(piece)).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the write: everything is on the disk when this answers, and the region is free.
+    ///
+    /// # Errors
+    /// As [`Write::chunk`].
+    pub async fn finish(self) -> Result<Written, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Piece::Finish(reply)).await?;
+        answer.await.unwrap_or_else(|_| Err(self.progress.failure()))
+    }
+
+    async fn send(&self, piece: Piece) -> Result<(), Error> {
+        self.pieces.send(piece).await.map_err(|_| self.progress.failure())
+    }
+}
+
+/// How a write ended, for the owner of the region, who frees it and then tells the client.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) result: Result<Written, Error>,
+    pub(crate) reply: Option<Reply>,
+}
+
+/// A file made ready.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    name: ImageName,
+    size: u64,
+    remove_incomplete: bool,
+    window: u64,
+    path: PathBuf,
+    marker: PathBuf,
+    file: File,
+}
+
+impl Upload {
+    /// Makes the file, its directories and its marker. Blocks.
+    pub(crate) fn prepare(
+        root: &Path,
+        name: ImageName,
+        size: u64,
+        remove_incomplete: bool,
+        window: u64,
+    ) -> Result<Self, Error> {
+        let path = name.path(root);
+        let bad = |why| Error::BadName { name: name.as_str().to_owned(), why };
+        let marker = name::marker(&path).ok_or_else(|| bad("not a file name"))?;
+        let parent = path.parent().ok_or_else(|| bad("not a file name"))?;
+        check_directories(root, parent, &bad)?;
+        let taken = occupied(&path, &marker, name.as_str())?;
+        // Where the file will lie: the directories of a new one do not exist yet.
+        let nearest = parent.ancestors().find(|dir| dir.exists()).unwrap_or(root);
+        let free = scan::space(nearest).map_err(failed(nearest))?.free.saturating_add(taken);
+        if size > free {
+            return Err(Error::NoSpace { wanted: size, free });
+        }
+        fs::create_dir_all(parent).map_err(failed(parent))?;
+        File::create(&marker).map_err(failed(&marker))?;
+        sync_dir(parent)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o644).custom_flags(nix::libc::O_NOFOLLOW);
+        let file = match options.open(&path) {
+            Ok(file) => file,
+            Err(error) => {
+                let _ = fs::remove_file(&marker);
+                return Err(failed(&path)(error));
+            }
+        };
+        let upload = Self { name, size, remove_incomplete, window, path, marker, file };
+        if let Err(error) = extend(&upload.file, size) {
+            upload.remove();
+            if error.raw_os_error() == Some(Errno::ENOSPC as i32) {
+                return Err(Error::NoSpace { wanted: size, free });
+            }
+            return Err(failed(&upload.path)(error));
+        }
+        Ok(upload)
+    }
+
+    /// Writes until the client finishes, leaves, or `cancel`. Blocks; runs on its own thread.
+    pub(crate) fn run(
+        mut self,
+        runtime: &Handle,
+        mut pieces: mpsc::Receiver<Piece>,
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Ended {
+        let (end, reply) = match self.pump(runtime, &mut pieces, progress, cancel) {
+            Ok(reply) => (Ok(()), reply),
+            Err(error) => (Err(error), None),
+        };
+        let written = progress.done();
+        let complete = end.is_ok() && reply.is_some() && written >= self.size;
+        let result = end.and_then(|()| if complete { self.complete() } else { Ok(()) });
+        if let Err(error) = &result {
+            progress.fail(error);
+        }
+        if self.remove_incomplete && !(complete && result.is_ok()) {
+            self.remove();
+        }
+        let written = Written { name: self.name.as_str().to_owned(), size: self.size, written };
+        Ended { result: result.map(|()| written), reply }
+    }
+
+    /// `Ok(None)`: the client left.
+    fn pump(
+        &mut self,
+        runtime: &Handle,
+        pieces: &mut mpsc::Receiver<Piece>,
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<Option<Reply>, Error> {
+        let mut writeback = Writeback { window: self.window, started: 0, waited: 0, ranges: true };
+        let mut batch = Vec::with_capacity(transfer::QUEUE);
+        loop {
+            let first = transfer::wait(runtime, cancel, pieces.recv()).ok_or(Error::Cancelled)?;
+            let mut next = first;
+            let mut end = None;
+            let mut gathered = 0;
+            // Everything that is there already goes out in one call.
+            loop {
+                match next {
+                    Some(Piece::Data(data)) => {
+                        gathered += data.len();
+                        batch.push(data);
+                    }
+                    Some(Piece::Finish(reply)) => end = Some(Some(reply)),
+                    None => end = Some(None),
+                }
+                if end.is_some() || gathered >= PIECE {
+                    break;
+                }
+                let Ok(piece) = pieces.try_recv() else { break };
+                next = Some(piece);
+            }
+            write_all(&mut self.file, &mut batch).map_err(failed(&self.path))?;
+            progress.add(gathered);
+            writeback.wrote(&self.file, progress.done()).map_err(failed(&self.path))?;
+            if let Some(reply) = end {
+                return Ok(reply);
+            }
+        }
+    }
+
+    fn complete(&self) -> Result<(), Error> {
+        self.file.sync_all().map_err(failed(&self.path))?;
+        fs::remove_file(&self.marker).map_err(failed(&self.marker))?;
+        self.path.parent().map_or(Ok(()), sync_dir)
+    }
+
+    /// The file first: a marker without a file means nothing, a file without a marker would be taken for whole.
+    fn remove(&self) {
+        for path in [&self.path, &self.marker] {
+            if let Err(error) = fs::remove_file(path) {
+                log::warn!("cannot remove {}: {error}", path.display());
+            }
+        }
+    }
+}
+
+/// A directory on the way may neither be a link (it could lead out of the storage) nor a file.
+fn check_directories(root: &Path, parent: &Path, bad: &impl Fn(&'static str) -> Error) -> Result<(), Error> {
+    for dir in parent.ancestors().take_while(|dir| *dir != root) {
+        match fs::symlink_metadata(dir) {
+            Ok(meta) if meta.is_dir() => {}
+            Ok(_) => return Err(bad("a part of it is not a directory")),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+            Err(error) => return Err(failed(dir)(error)),
+        }
+    }
+    Ok(())
+}
+
+/// The bytes a broken image of that name takes on the disk; an error when the name is somebody else's.
+fn occupied(path: &Path, marker: &Path, name: &str) -> Result<u64, Error> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_file() && marker.exists() => Ok(meta.blocks().saturating_mul(512)),
+        Ok(_) => Err(Error::ImageExists(name.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(failed(path)(error)),
+    }
+}
+
+/// Gives the file its size, its blocks reserved where the file system can do that.
+fn extend(file: &File, size: u64) -> io::Result<()> {
+    let len = i64::try_from(size).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+    if len == 0 {
+        return Ok(());
+    }
+    match fallocate(file, FallocateFlags::empty(), 0, len) {
+        Ok(()) => Ok(()),
+        Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => file.set_len(size),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn sync_dir(dir: &Path) -> Result<(), Error> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed(dir))
+}
+
+/// Writes a batch whole and empties it.
+fn write_all(file: &mut File, batch: &mut Vec<Bytes>) -> io::Result<()> {
+    // A call with nothing in it would look like a disk that takes nothing.
+    batch.retain(|data| !data.is_empty());
+    let mut first = 0;
+    while first < batch.len() {
+        let slices = batch[first..].iter().map(|data| IoSlice::new(data)).collect::<Vec<_>>();
+        let mut written = match file.write_vectored(&slices) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => written,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        while let Some(data) = batch.get_mut(first) {
+            let here = written.min(data.len());
+            data.advance(here);
+            written -= here;
+            if !data.is_empty() {
+                break;
+            }
+            first += 1;
+        }
+    }
+    batch.clear();
+    Ok(())
+}
+
+/// Keeps at most two windows of dirty pages (see the module's words on syncing).
+struct Writeback {
+    window: u64,
+    started: u64,
+    waited: u64,
+    /// The file system knows ranges; else a window is synced whole.
+    ranges: bool,
+}
+
+impl Writeback {
+    fn wrote(&mut self, file: &File, end: u64) -> io::Result<()> {
+        if end - self.started < self.window {
+            return Ok(());
+        }
+        if self.ranges {
+            let ranged = sys::writeback::start(file, self.started, end - self.started)
+                .and_then(|()| self.wait_for_the_one_before(file));
+            match ranged {
+                Err(error) if matches!(error.raw_os_error(), Some(code) if code == Errno::ENOSYS as i32 || code == Errno::EINVAL as i32 || code == Errno::ESPIPE as i32) =>
+                {
+                    self.ranges = false;
+                }
+                other => other?,
+            }
+        }
+        if !self.ranges {
+            file.sync_data()?;
+        }
+        self.waited = self.started;
+        self.started = end;
+        Ok(())
+    }
+
+    fn wait_for_the_one_before(&self, file: &File) -> io::Result<()> {
+        // A length of zero would mean "to the end of the file".
+        if self.started == self.waited {
+            return Ok(());
+        }
+        sys::writeback::wait(file, self.waited, self.started - self.waited)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn prepare(root: &Path, name: &str, size: u64) -> Result<Upload, Error> {
+        Upload::prepare(root, ImageName::parse(name).unwrap(), size, false, 4096)
+    }
+
+    #[test]
+    fn a_prepared_file_has_its_size_and_its_marker_and_its_directories() {
+        let dir = tempfile::tempdir().unwrap();
+        prepare(dir.path(), "a/b/c.iso", 10_000).unwrap();
+        assert_eq!(fs::metadata(dir.path().join("a/b/c.iso")).unwrap().len(), 10_000);
+        assert!(dir.path().join("a/b/.__c.iso.incomplete").exists());
+    }
+
+    #[test]
+    fn an_image_larger_than_the_disk_is_refused_and_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = prepare(dir.path(), "sub/big.img", 1 << 60).unwrap_err();
+        assert!(matches!(error, Error::NoSpace { wanted, free } if wanted == 1 << 60 && free < wanted));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_whole_image_is_not_overwritten_and_a_broken_one_is() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("x"), b"old").unwrap();
+        assert!(matches!(prepare(dir.path(), "x", 1), Err(Error::ImageExists(name)) if name == "x"));
+        assert_eq!(fs::read(dir.path().join("x")).unwrap(), b"old");
+        fs::write(dir.path().join(".__x.incomplete"), b"").unwrap();
+        prepare(dir.path(), "x", 2).unwrap();
+        assert_eq!(fs::read(dir.path().join("x")).unwrap(), [0, 0]);
+    }
+
+    #[test]
+    fn directories_that_are_links_or_files_are_refused() {
+        let outside = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(outside.path(), dir.path().join("way")).unwrap();
+        std::os::unix::fs::symlink(outside.path().join("target"), dir.path().join("file")).unwrap();
+        fs::write(dir.path().join("plain"), b"").unwrap();
+        assert!(matches!(prepare(dir.path(), "way/x", 1), Err(Error::BadName { .. })));
+        assert!(matches!(prepare(dir.path(), "way/sub/x", 1), Err(Error::BadName { .. })));
+        assert!(matches!(prepare(dir.path(), "plain/x", 1), Err(Error::BadName { .. })));
+        assert!(matches!(prepare(dir.path(), "file", 1), Err(Error::ImageExists(_))));
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn a_batch_arrives_whole_and_in_order(parts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..3000), 0..20), window in 1u64..5000) {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("f");
+            let mut file = File::create(&path).unwrap();
+            let mut writeback = Writeback { window, started: 0, waited: 0, ranges: true };
+            let mut end = 0;
+            for chunk in parts.chunks(3) {
+                let mut batch = chunk.iter().cloned().map(Bytes::from).collect::<Vec<_>>();
+                end += chunk.iter().map(|part| part.len() as u64).sum::<u64>();
+                write_all(&mut file, &mut batch).unwrap();
+                writeback.wrote(&file, end).unwrap();
+                prop_assert!(batch.is_empty());
+                prop_assert!(end - writeback.started < window);
+            }
+            prop_assert_eq!(fs::read(&path).unwrap(), parts.concat());
+        }
+    }
+}
