@@ -1,1 +1,180 @@
 //! kvmctl: the same from a shell.
+//!
+//! | Verb | Does |
+//! |---|---|
+//! | `config check`, `show`, `diff` | tells whether the settings are good, what they are, what was changed |
+//! | `status`, `restart` | asks the supervisor |
+//! | `logs` | reads the log through `kvmd`'s unix socket |
+//! | `passwd`, `totp` | edits the files of logins and of one-time codes |
+//!
+//! Called `kvmd-htpasswd` or `kvmd-totp`, it is `kvmctl passwd` or `kvmctl totp`, so that instructions written for
+//! PiKVM work. Exit codes are in [`Exit`]. It decides nothing: what may be done is up to the daemons and to file modes.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io::Write;
+use std::path::Path;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+mod log;
+mod password;
+mod service;
+mod setting;
+mod totp;
+
+/// Controls and asks a KVM appliance.
+#[derive(Debug, Parser)]
+#[command(name = "kvmctl", version)]
+pub struct Cli {
+    #[command(flatten)]
+    args: config::Args,
+
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// The settings.
+    #[command(subcommand)]
+    Config(setting::Verb),
+    /// What runs and how it is. Exit code 3 when something is not ready.
+    Status {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Stops a service and starts it again.
+    Restart {
+        /// `kvmd`, `kvmd-streamer`, `vm`.
+        service: String,
+    },
+    /// The log of all daemons.
+    Logs(log::Logs),
+    /// The logins.
+    #[command(subcommand)]
+    Passwd(password::Verb),
+    /// The secret of the one-time codes.
+    #[command(subcommand)]
+    Totp(totp::Verb),
+}
+
+/// How a run ends, as the shell sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done, and all is well.
+    Good = 0,
+    /// It was tried and did not work.
+    Failed = 1,
+    /// The command line makes no sense.
+    Usage = 2,
+    /// Something that should run does not.
+    NotReady = 3,
+    /// The settings cannot be used.
+    BadSettings = config::Errors::EXIT_CODE,
+    /// The daemon that was asked does not answer.
+    Unreachable = 69,
+    /// This user may not do that.
+    Refused = 77,
+}
+
+/// Why a run ended early.
+#[derive(Debug)]
+struct Failure {
+    exit: Exit,
+    error: anyhow::Error,
+}
+
+impl Failure {
+    fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
+        Self { exit, error: error.into() }
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::new(Exit::Failed, error)
+    }
+}
+
+/// Where a run writes and what it reads; a test gives its own.
+pub struct Console<'a> {
+    /// Results.
+    pub out: &'a mut dyn Write,
+    /// Everything else: warnings, prompts, errors.
+    pub err: &'a mut dyn Write,
+    /// Asks for a password with this prompt, unseen; `None` reads a line of standard input without one.
+    pub secret: &'a mut dyn FnMut(Option<&str>) -> std::io::Result<String>,
+}
+
+impl fmt::Debug for Console<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Console")
+    }
+}
+
+/// Runs one command line, the program's name first.
+pub fn run(line: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) -> Exit {
+    // The flags that say which settings to read may stand anywhere on the line.
+    let command = Cli::command().mut_args(|arg| arg.global(true));
+    let matches = command.try_get_matches_from(renamed(line));
+    let cli = match matches.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches)) {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            let _ = write!(console.err, "{error}");
+            return Exit::Usage;
+        }
+        Err(help) => {
+            let _ = write!(console.out, "{help}");
+            return Exit::Good;
+        }
+    };
+    match dispatch(cli, console) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            // Nobody reads our output any more: that is how `kvmctl logs | head` ends.
+            let cause = failure.error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+            if cause == Some(std::io::ErrorKind::BrokenPipe) {
+                return Exit::Good;
+            }
+            let _ = writeln!(console.err, "{:#}", failure.error);
+            failure.exit
+        }
+    }
+}
+
+/// The line with the verb put in that PiKVM's program names stand for.
+fn renamed(line: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut line: Vec<_> = line.into_iter().collect();
+    let verb = match line.first().and_then(|name| Path::new(name).file_name()).and_then(OsStr::to_str) {
+        Some("kvmd-htpasswd") => "passwd",
+        Some("kvmd-totp") => "totp",
+        _ => return line,
+    };
+    line.insert(1, verb.into());
+    line
+}
+
+fn dispatch(cli: Cli, console: &mut Console<'_>) -> Result<Exit, Failure> {
+    let Cli { args, verb } = cli;
+    match verb {
+        Verb::Config(verb) => setting::run(&verb, &args, console),
+        Verb::Status { json } => service::status(&settings(&args, console)?, json, console),
+        Verb::Restart { service } => service::restart(&settings(&args, console)?, &service, console),
+        Verb::Logs(logs) => log::run(&settings(&args, console)?, &logs, console),
+        Verb::Passwd(verb) => password::run(&settings(&args, console)?, verb, console),
+        Verb::Totp(verb) => totp::run(&settings(&args, console)?, verb, console),
+    }
+}
+
+/// The settings; what is odd about them is for `config check` to say.
+fn settings(args: &config::Args, console: &mut Console<'_>) -> Result<config::Config, Failure> {
+    let (config, warnings) = config::load(args).map_err(|errors| Failure::new(Exit::BadSettings, errors))?;
+    if !warnings.is_empty() {
+        let count = warnings.len();
+        writeln!(console.err, "{count} warning(s) about the settings, see: kvmctl config check")?;
+    }
+    Ok(config)
+}

@@ -1,3 +1,22 @@
 //! The `kvmctl` program.
 
-fn main() {}
+use std::io::{BufRead, Write};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut secret = |prompt: Option<&str>| match prompt {
+        Some(prompt) => rpassword::prompt_password(prompt),
+        None => {
+            let mut line = String::new();
+            std::io::stdin().lock().read_line(&mut line)?;
+            Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+        }
+    };
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    let exit = ctl::run(
+        std::env::args_os(),
+        &mut ctl::Console { out: &mut out, err: &mut err, secret: &mut secret },
+    );
+    let _ = out.flush();
+    ExitCode::from(exit as u8)
+}

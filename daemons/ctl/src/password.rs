@@ -1,0 +1,89 @@
+//! `kvmctl passwd`: the file of logins.
+
+use auth::htpasswd::Entries;
+use clap::Subcommand;
+
+use crate::{Console, Exit, Failure};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// All users.
+    List,
+    /// A new user.
+    Add(Who),
+    /// Another password for a user.
+    Set(Who),
+    /// No such user any more.
+    Del {
+        /// The user's name.
+        user: String,
+        /// Says nothing when all went well.
+        #[arg(short, long)]
+        quiet: bool,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Who {
+    /// The user's name.
+    user: String,
+    /// Reads the password as one line of standard input, instead of asking for it twice.
+    #[arg(short = 'i', long)]
+    read_stdin: bool,
+    /// Says nothing when all went well.
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+pub(crate) fn run(config: &config::Config, verb: Verb, console: &mut Console<'_>) -> Result<Exit, Failure> {
+    let path = &config.kvmd.auth.internal.file;
+    let mut entries = Entries::read_or_new(path)?;
+    let (quiet, done) = match verb {
+        Verb::List => {
+            for (user, _) in entries.entries() {
+                writeln!(console.out, "{user}")?;
+            }
+            return Ok(Exit::Good);
+        }
+        Verb::Add(who) => {
+            known(&entries, &who.user, false)?;
+            entries.add(&who.user, &ask(&who, console)?)?;
+            (who.quiet, format!("{} added", who.user))
+        }
+        Verb::Set(who) => {
+            known(&entries, &who.user, true)?;
+            entries.set(&who.user, &ask(&who, console)?)?;
+            (who.quiet, format!("{} has a new password", who.user))
+        }
+        Verb::Del { user, quiet } => {
+            entries.del(&user)?;
+            (quiet, format!("{user} deleted"))
+        }
+    };
+    entries.write(path)?;
+    if !quiet {
+        writeln!(console.err, "{done}; logins made before go on until they end")?;
+    }
+    Ok(Exit::Good)
+}
+
+/// Refuses before anybody types a password for nothing.
+fn known(entries: &Entries, user: &str, wanted: bool) -> Result<(), auth::Error> {
+    let user = auth::syntax::user(user)?;
+    match (entries.hash(user).is_some(), wanted) {
+        (true, false) => Err(auth::Error::UserExists(user.to_owned())),
+        (false, true) => Err(auth::Error::NoUser(user.to_owned())),
+        _ => Ok(()),
+    }
+}
+
+fn ask(who: &Who, console: &mut Console<'_>) -> Result<String, Failure> {
+    if who.read_stdin {
+        return Ok((console.secret)(None)?);
+    }
+    let first = (console.secret)(Some("Password: "))?;
+    if first != (console.secret)(Some("Repeat: "))? {
+        return Err(anyhow::anyhow!("the two differ; nothing was changed").into());
+    }
+    Ok(first)
+}
