@@ -96,6 +96,12 @@ impl Accounts {
         self.rights(self.vm, [self.kvm_gid, None])
     }
 
+    /// User and group for a guest that is tried with `/dev/kvm`; `None` when everybody is ourselves.
+    #[must_use]
+    pub fn guest(&self) -> Option<(u32, u32)> {
+        self.switch.then(|| (self.vm.uid, self.kvm_gid.unwrap_or(self.vm.gid)))
+    }
+
     fn rights(&self, account: Account, groups: [Option<u32>; 2]) -> Rights {
         if !self.switch {
             return Rights::Same;

@@ -25,6 +25,7 @@ pub mod exec_child;
 pub mod file;
 pub mod identity;
 pub mod journald;
+pub mod kvm;
 pub mod launch;
 pub mod notice;
 pub mod password;

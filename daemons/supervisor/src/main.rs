@@ -148,7 +148,7 @@ async fn supervise(
         Rc::new(Appliance::prepare(flags.args, config.clone(), accounts.clone(), &wishes, journal_dir)?);
     let enabled = config.vm.enabled;
     let hands = enabled.then(|| Hands::connect(&config, life.stop()));
-    let target = enabled.then(|| target::command(&config, &accounts)).transpose()?;
+    let target = if enabled { Some(target::command(&config, &accounts).await?) } else { None };
     units.extend(appliance.units(target));
 
     let (calls, called) = mpsc::channel(16);

@@ -322,8 +322,9 @@ impl Runner {
                 let _ = killpg(pid, Signal::SIGKILL);
             }
             let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
-            if let Some(at) = at {
-                self.ended(at, status).await;
+            match at {
+                Some(at) => self.ended(at, status).await,
+                None => log::debug!("an orphan ended: {pid}"),
             }
         }
     }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use vm::{Machine, Qmp};
 
 use crate::account::Accounts;
-use crate::file;
+use crate::{file, kvm};
 
 /// Longest wait for the target to let go; a restart of `kvmd` waits for it.
 const LET_GO: Duration = Duration::from_millis(250);
@@ -43,12 +43,21 @@ fn machine(config: &Config, qemu: PathBuf, accel: vm::Accel, disk: Option<PathBu
 /// # Errors
 ///
 /// When QEMU is not installed, or the disk cannot be prepared.
-pub fn command(config: &Config, accounts: &Accounts) -> anyhow::Result<Vec<OsString>> {
+pub async fn command(config: &Config, accounts: &Accounts) -> anyhow::Result<Vec<OsString>> {
     let qemu = program(&config.vm.qemu)
         .with_context(|| format!("{}: not installed, and vm.enabled wants it", config.vm.qemu))?;
     let accel = match config.vm.accel {
         config::Accel::Kvm => vm::Accel::Kvm,
-        config::Accel::Tcg | config::Accel::Auto => vm::Accel::Tcg,
+        config::Accel::Tcg => vm::Accel::Tcg,
+        config::Accel::Auto => {
+            match kvm::prove(&qemu, &config.vm.sockets, accounts, config.vm.kvm_probe_timeout).await {
+                Ok(()) => vm::Accel::Kvm,
+                Err(why) => {
+                    log::info!("the target runs in software: {why}");
+                    vm::Accel::Tcg
+                }
+            }
+        }
     };
     let disk = config.vm.disk.as_deref().map(|disk| prepare_disk(config, disk, accounts)).transpose()?;
     let machine = machine(config, qemu, accel, disk);
@@ -128,15 +137,16 @@ impl Hands {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_settings_reach_the_command_line() {
+    #[tokio::test]
+    async fn the_settings_reach_the_command_line() {
         let layout = config::Layout::under_with_share(Path::new("/s"), None);
         let mut config = Config::defaults(&layout);
         config.vm.memory = 384;
         config.vm.cpus = 2;
+        config.vm.accel = config::Accel::Tcg;
         config.vm.qemu = "/bin/sh".to_owned();
         config.vm.extra_args = vec!["-snapshot".to_owned()];
-        let command = command(&config, &crate::account::tests::found()).unwrap();
+        let command = command(&config, &crate::account::tests::found()).await.unwrap();
         let text: Vec<_> = command.iter().map(|part| part.to_string_lossy()).collect();
         assert_eq!(text[0], "/bin/sh");
         for pair in [["-m", "384"], ["-smp", "2"], ["-accel", "tcg"]] {
@@ -146,12 +156,12 @@ mod tests {
         assert_eq!(text.last().unwrap(), "-snapshot");
     }
 
-    #[test]
-    fn a_program_that_is_not_installed_is_named() {
+    #[tokio::test]
+    async fn a_program_that_is_not_installed_is_named() {
         let layout = config::Layout::under_with_share(Path::new("/s"), None);
         let mut config = Config::defaults(&layout);
         config.vm.qemu = "qemu-system-abacus".to_owned();
-        let error = command(&config, &crate::account::tests::found()).unwrap_err();
+        let error = command(&config, &crate::account::tests::found()).await.unwrap_err();
         assert!(error.to_string().contains("qemu-system-abacus"), "{error}");
     }
 }

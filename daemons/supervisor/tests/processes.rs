@@ -1,0 +1,254 @@
+//! The supervisor as a process, with children that only pretend: this test program itself behind small scripts.
+//!
+//! Time-outs here are for hangs. The one bound that is a promise, "back within 2 s of a kill", is checked on the
+//! supervisor's own dates where it can be (`service`), and here generously.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test says by a panic what is wrong, and prints figures for those who look"
+)]
+
+#[path = "processes/child.rs"]
+mod child;
+#[path = "processes/started.rs"]
+mod started;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
+
+use client::supervisor::{Answer, Request, ServiceState};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use started::{Started, is_root, wait_for};
+
+/// Not a test: what the scripts run.
+#[test]
+fn pretend_to_be_a_daemon() {
+    if let Ok(role) = std::env::var("PRETEND") {
+        child::run(&role);
+    }
+}
+
+#[test]
+fn the_url_is_printed_when_kvmd_is_ready_and_sigterm_leaves_nothing() {
+    let mut started = Started::new("good");
+    assert!(started.url().starts_with("https://127.0.0.1:"), "{}", started.url());
+    let status = started.status();
+    assert!(status.ready);
+    assert_eq!(started.state("kvmd"), ServiceState::Ready);
+    assert_eq!(started.state("kvmd-streamer"), ServiceState::Stopped);
+    let pid = started.pid("kvmd").unwrap();
+    assert_eq!(started.stop(), Some(0));
+    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+    let left: Vec<_> = std::fs::read_dir(started.state_dir().join("run/notify")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+    assert!(!started.state_dir().join("run/supervisor.sock").exists());
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    assert!(!mounts.contains(started.state_dir().to_str().unwrap()));
+}
+
+#[test]
+fn twenty_kills_in_a_row_and_the_listening_socket_never_closes() {
+    let started = Started::new("good");
+    started.ask(&Request::StartStreamer);
+    for name in ["kvmd", "kvmd-streamer"] {
+        let mut longest = Duration::ZERO;
+        for _ in 0..20 {
+            let old = wait_for(name, || started.pid(name));
+            kill(Pid::from_raw(old), Signal::SIGKILL).unwrap();
+            let began = Instant::now();
+            // Queued while nobody serves, never refused.
+            let connection = TcpStream::connect(started.address()).unwrap();
+            wait_for(name, || started.pid(name).filter(|pid| *pid != old));
+            longest = longest.max(began.elapsed());
+            drop(connection);
+        }
+        println!("{name}: back after {longest:?} at most");
+        assert!(longest < Duration::from_secs(2), "{name}: {longest:?}");
+        wait_for("readiness", || (started.state(name) == ServiceState::Ready).then_some(()));
+        let service = started.service(name);
+        assert_eq!(service.restarts, 20);
+        assert_eq!(service.last_end.as_deref(), Some("killed by SIGKILL"));
+    }
+    assert_eq!(started.zombies(), Vec::<i32>::new());
+    assert_eq!(started.served(), "kvmd", "the queue is served by the last kvmd");
+}
+
+#[test]
+fn children_have_nothing_they_should_not() {
+    let started = Started::new("good");
+    started.ask(&Request::StartStreamer);
+    wait_for("the streamer", || (started.state("kvmd-streamer") == ServiceState::Ready).then_some(()));
+    for (name, uid, names) in
+        [("kvmd", 960, "https:http:kvmd:ring:tls-cert:tls-key"), ("kvmd-streamer", 961, "ring:streamer")]
+    {
+        let pid = started.pid(name).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let field = |field: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(&format!("{field}:"))).unwrap();
+            line.split_ascii_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(field("NoNewPrivs"), ["1"]);
+        assert_eq!(field("Umask"), ["0027"]);
+        if is_root() && nix::unistd::User::from_name(name).unwrap().is_none() {
+            for set in ["CapEff", "CapPrm", "CapBnd", "CapInh", "CapAmb"] {
+                assert_eq!(field(set), ["0000000000000000"], "{name} {set}");
+            }
+            assert_eq!(field("Uid"), vec![uid.to_string(); 4]);
+            assert_eq!(field("Gid"), vec![uid.to_string(); 4]);
+        }
+        let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
+        let environ: Vec<_> = environ.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
+        let value = |name: &str| {
+            environ.iter().find_map(|line| line.strip_prefix(&format!("{name}="))).map(str::to_owned)
+        };
+        assert_eq!(value("LISTEN_PID"), Some(pid.to_string()));
+        assert_eq!(value("LISTEN_FDNAMES").as_deref(), Some(names));
+        assert_eq!(value("SECRET_OF_THE_SUPERVISOR"), None);
+        let notify = value("NOTIFY_SOCKET").unwrap();
+        assert!(notify.ends_with(&format!("/run/notify/{name}")), "not the supervisor's own: {notify}");
+        assert_eq!(value("WATCHDOG_PID"), None);
+        // Standard streams, what was passed, and what the child opened itself; nothing of the supervisor's.
+        for number in 3..3 + names.split(':').count() {
+            assert!(std::fs::read_link(format!("/proc/{pid}/fd/{number}")).is_ok(), "{name}: {number}");
+        }
+        let null = std::fs::read_link(format!("/proc/{pid}/fd/0")).unwrap();
+        assert_eq!(null.to_str(), Some("/dev/null"));
+        assert_eq!(started.strays(pid), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn the_key_is_root_s_and_the_control_socket_is_not_everybody_s() {
+    let started = Started::new("good");
+    let state = started.state_dir();
+    let mode = |path: &str| std::fs::metadata(state.join(path)).unwrap().mode() & 0o777;
+    assert_eq!(mode("var/tls/server.key"), 0o600);
+    assert_eq!(mode("var/kvmd/htpasswd"), 0o600);
+    assert_eq!(mode("run/supervisor.sock"), 0o660);
+    assert_eq!(mode("run/kvmd.sock"), 0o660);
+    assert!(started.log().contains("password \"admin\""), "the first password is said:\n{}", started.log());
+    assert_eq!(
+        started.ask(&Request::Restart { service: "nobody".into() }),
+        Answer::Unknown { service: "nobody".into() }
+    );
+}
+
+#[test]
+fn a_child_that_never_gets_ready_is_a_visible_crash_loop() {
+    let started = Started::without_url("crash");
+    wait_for("a crash loop", || (started.state("kvmd") == ServiceState::CrashLoop).then_some(()));
+    let service = started.service("kvmd");
+    assert_eq!(service.last_end.as_deref(), Some("exit status 7"));
+    assert!(service.restarts >= 5);
+    assert!(!started.status().ready);
+}
+
+#[test]
+fn a_program_that_is_missing_is_named() {
+    let started = Started::without_url("missing");
+    let end = wait_for("an end", || started.service("kvmd").last_end);
+    assert!(end.contains("cannot be started") && end.contains("No such file"), "{end}");
+}
+
+#[test]
+fn a_child_that_falls_silent_is_replaced() {
+    let started = Started::with_settings("silent", "supervisor: {deadlines: {watchdog: 1}}\n");
+    let end = wait_for("the watchdog", || started.service("kvmd").last_end);
+    assert!(end.starts_with("watchdog"), "{end}");
+}
+
+#[test]
+fn children_stop_in_reverse_order_and_a_deaf_one_is_killed_with_its_family() {
+    let mut started = Started::with_settings("deaf", "supervisor: {deadlines: {stop: 0.5}}\n");
+    started.ask(&Request::StartStreamer);
+    wait_for("the streamer", || (started.state("kvmd-streamer") == ServiceState::Ready).then_some(()));
+    let family = started.descendants();
+    assert!(family.len() >= 4, "kvmd and its child, the streamer and its child: {family:?}");
+    assert_eq!(started.stop(), Some(0));
+    let log = started.log();
+    let at = |text: &str| log.find(text).unwrap_or_else(|| panic!("no {text:?} in\n{log}"));
+    assert!(at("kvmd-streamer does not stop: killed") < at("kvmd does not stop: killed"));
+    for pid in family {
+        assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "{pid} is left");
+    }
+}
+
+#[test]
+fn an_orphan_is_adopted_and_reaped() {
+    let started = Started::new("orphans");
+    wait_for("five orphans' ends", || (started.log().matches("an orphan ended").count() == 5).then_some(()));
+    assert_eq!(started.zombies(), Vec::<i32>::new());
+    assert_eq!(started.state("kvmd"), ServiceState::Ready);
+}
+
+#[test]
+fn the_streamer_comes_and_goes_on_demand() {
+    let started = Started::new("good");
+    assert_eq!(started.ask(&Request::StartStreamer), Answer::Done);
+    wait_for("the streamer", || (started.state("kvmd-streamer") == ServiceState::Ready).then_some(()));
+    assert_eq!(started.ask(&Request::StartStreamer), Answer::Done);
+    assert_eq!(started.ask(&Request::StopStreamer), Answer::Done);
+    wait_for("its end", || (started.state("kvmd-streamer") == ServiceState::Stopped).then_some(()));
+    let old = started.pid("kvmd").unwrap();
+    assert_eq!(started.ask(&Request::Restart { service: "kvmd".into() }), Answer::Done);
+    wait_for("another kvmd", || started.pid("kvmd").filter(|pid| *pid != old));
+    assert_eq!(started.service("kvmd").restarts, 0, "asked for, not a crash");
+    assert_eq!(started.ask(&Request::RemountMsd { rw: true }), Answer::Done);
+}
+
+#[test]
+fn killing_the_supervisor_kills_its_children_and_the_next_one_starts_over_the_leavings() {
+    let mut started = Started::new("good");
+    let family = started.descendants();
+    started.kill();
+    for pid in family {
+        wait_for("the child's end", || (!started::alive(pid)).then_some(()));
+    }
+    let again = started.again();
+    assert_eq!(again.state("kvmd"), ServiceState::Ready);
+}
+
+#[test]
+fn it_is_init_in_a_pid_namespace() {
+    if !is_root() {
+        return;
+    }
+    let mut started = Started::as_init("orphans");
+    assert_eq!(started.status().pid, 1);
+    wait_for("five orphans' ends", || (started.log().matches("an orphan ended").count() == 5).then_some(()));
+    assert_eq!(started.zombies(), Vec::<i32>::new());
+    started.ask(&Request::Stop);
+    assert_eq!(started.wait(), Some(0));
+}
+
+#[test]
+fn bad_settings_stop_the_start_with_64() {
+    let mut started = Started::unready("good", "vm: {memory: lots}\n");
+    assert_eq!(started.wait(), Some(64));
+    assert!(started.log().contains("vm"), "{}", started.log());
+}
+
+#[test]
+fn a_port_in_use_is_said() {
+    let first = Started::new("good");
+    let port = first.address().rsplit(':').next().unwrap().to_owned();
+    let mut second = Started::at_port("good", &port);
+    assert_eq!(second.wait(), Some(1));
+    assert!(second.log().contains(&format!("127.0.0.1:{port}")), "{}", second.log());
+}
+
+impl Started {
+    /// Who answers at the listening socket.
+    fn served(&self) -> String {
+        let mut stream = TcpStream::connect(self.address()).unwrap();
+        stream.write_all(b"who?").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    }
+}
