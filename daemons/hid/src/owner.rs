@@ -1,0 +1,295 @@
+//! Events to reports to the link, with what is known about each device. Knows no clock: time is an argument.
+
+use std::time::Instant;
+
+use hid_wire::{AbsoluteMouse, Device, Keyboard, RelativeMouse, Report, deltas};
+use log::info;
+
+use crate::jiggler::{Nudge, Schedule};
+use crate::queue::{Entry, Task};
+use crate::{Event, Link, MouseOutput, Settings, State, link, state};
+
+/// What became of the last report of a device.
+#[derive(Debug)]
+struct Delivery {
+    online: bool,
+    /// The last report, while the link has not taken it and there is hope.
+    owed: Option<Owed>,
+}
+
+#[derive(Debug)]
+struct Owed {
+    report: Report,
+    tries_left: u32,
+    at: Instant,
+}
+
+/// The one who talks to the link. Dropping it releases everything.
+#[derive(Debug)]
+pub(crate) struct Owner<L: Link> {
+    settings: Settings,
+    link: L,
+    keyboard: Keyboard,
+    absolute: AbsoluteMouse,
+    relative: RelativeMouse,
+    output: MouseOutput,
+    jiggler: Schedule,
+    present: bool,
+    deliveries: [Delivery; 3],
+    state: State,
+}
+
+impl<L: Link> Owner<L> {
+    /// `seed` decides the variation of the jiggler's intervals.
+    pub(crate) fn new(settings: Settings, link: L, seed: u64) -> Self {
+        let output = settings.mice.first_output();
+        let mut absolute = AbsoluteMouse::with_ranges(settings.x_range, settings.y_range);
+        absolute.set_doubled(output == MouseOutput::UsbWin98);
+        let active = settings.jiggler_enabled && settings.jiggler_active;
+        let present = link.presence().is_none_or(|presence| *presence.borrow());
+        let leds = link.leds().map(|leds| *leds.borrow()).unwrap_or_default();
+        let state = State {
+            online: true,
+            busy: false,
+            connected: link.connected(),
+            keyboard: state::Keyboard { online: present, leds, outputs: state::Outputs::default() },
+            mouse: state::Mouse { online: present, absolute: true, outputs: state::Outputs::default() },
+            jiggler: state::Jiggler {
+                enabled: settings.jiggler_enabled,
+                active,
+                interval: settings.jiggler_interval,
+            },
+        };
+        let mut owner = Self {
+            jiggler: Schedule::new(settings.jiggler_interval, active, seed),
+            keyboard: Keyboard::new(),
+            relative: RelativeMouse::new(),
+            deliveries: Device::ALL.map(|_| Delivery { online: true, owed: None }),
+            settings,
+            link,
+            absolute,
+            output,
+            present,
+            state,
+        };
+        let available = owner.settings.mice.outputs();
+        owner.state.mouse.outputs.available = available.iter().map(|output| output.name()).collect();
+        owner.refresh();
+        owner
+    }
+
+    /// What clients see now.
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Does one task other than [`Task::Stop`], which is the caller's.
+    pub(crate) fn handle(&mut self, task: Task, now: Instant) {
+        match task {
+            Task::Stop | Task::Wake => {}
+            Task::Clear => self.release_all(now),
+            Task::Leds(leds) => self.state.keyboard.leds = leds,
+            Task::Present(present) => self.set_present(present, now),
+            Task::Entry(Entry::Event(event, done)) => {
+                self.event(event, now);
+                if let Some(done) = done {
+                    // Who waited may have left; that is their business.
+                    let _ = done.send(());
+                }
+            }
+            Task::Entry(Entry::Output(output)) => self.set_output(output, now),
+            Task::Entry(Entry::Jiggler(active)) => {
+                self.jiggler.set_active(active && self.settings.jiggler_enabled);
+            }
+            Task::Entry(Entry::Connected(connected)) => self.set_connected(connected),
+        }
+        self.refresh();
+    }
+
+    /// Does what is due without being asked: retries and the jiggler.
+    pub(crate) fn tick(&mut self, now: Instant, last_event: Instant) {
+        for device in Device::ALL {
+            self.retry(device, now);
+        }
+        let position = self.is_absolute().then(|| self.absolute.position().unwrap_or_default());
+        if let Some(nudge) = self.jiggler.next(now, last_event, position) {
+            let report = match nudge {
+                Nudge::To(x, y) => self.absolute.move_to(x, y),
+                Nudge::By(dx, dy) => self.relative.move_by(dx, dy),
+            };
+            self.send(report, now);
+        }
+        self.refresh();
+    }
+
+    /// When [`Self::tick`] will have something to do, if nothing else happens.
+    pub(crate) fn wake_at(&self, last_event: Instant) -> Option<Instant> {
+        let retries = self.deliveries.iter().filter_map(|delivery| Some(delivery.owed.as_ref()?.at));
+        retries.chain(self.jiggler.wake_at(last_event)).min()
+    }
+
+    fn event(&mut self, event: Event, now: Instant) {
+        if event.is_of_mouse() {
+            self.jiggler.yield_to_hand(now);
+        }
+        let is_absolute = self.is_absolute();
+        match event {
+            Event::Key { key, pressed, finish } => {
+                self.keyboard.event(key, pressed, finish).for_each(|report| self.send(report, now));
+            }
+            Event::Button { button, pressed } if is_absolute => {
+                self.absolute.button(button, pressed).for_each(|report| self.send(report, now));
+            }
+            Event::Button { button, pressed } => {
+                self.relative.button(button, pressed).for_each(|report| self.send(report, now));
+            }
+            Event::Move { x, y } if is_absolute => {
+                let report = self.absolute.move_to(x, y);
+                self.send(report, now);
+            }
+            Event::Relative { deltas: list, squash } if !is_absolute => {
+                deltas(&list, squash).for_each(|(dx, dy)| self.send(self.relative.move_by(dx, dy), now));
+            }
+            // The other kind of movement than the mouse in use can make.
+            Event::Move { .. } | Event::Relative { .. } => {}
+            Event::Wheel { deltas: list, squash } => deltas(&list, squash).for_each(|(x, y)| {
+                let report = if is_absolute { self.absolute.wheel(x, y) } else { self.relative.wheel(x, y) };
+                self.send(report, now);
+            }),
+        }
+    }
+
+    /// Says so to every device, whatever is known to be down: the host may know otherwise.
+    pub(crate) fn release_all(&mut self, now: Instant) {
+        let report = self.keyboard.release_all();
+        self.send(report, now);
+        if self.settings.mice.has_absolute() {
+            let report = self.absolute.release_all();
+            self.send(report, now);
+        }
+        if self.settings.mice.has_relative() {
+            let report = self.relative.release_all();
+            self.send(report, now);
+        }
+    }
+
+    fn set_output(&mut self, output: MouseOutput, now: Instant) {
+        if output == self.output || !self.settings.mice.outputs().contains(&output) {
+            return;
+        }
+        info!("the mouse is now {}", output.name());
+        let report =
+            if self.is_absolute() { self.absolute.release_all() } else { self.relative.release_all() };
+        self.send(report, now);
+        self.absolute.set_doubled(output == MouseOutput::UsbWin98);
+        self.output = output;
+        self.jiggler.yield_to_hand(now);
+    }
+
+    fn set_connected(&mut self, connected: bool) {
+        if let Err(error) = self.link.set_connected(connected) {
+            info!("the cable stays as it is: {error}");
+        }
+        self.state.connected = self.link.connected();
+    }
+
+    /// A host that comes back hears at once what is down, if it missed anything.
+    fn set_present(&mut self, present: bool, now: Instant) {
+        let came = present && !self.present;
+        self.present = present;
+        if !came {
+            return;
+        }
+        for device in Device::ALL {
+            let current = self.current(device);
+            let tries_left = self.settings.retries;
+            let delivery = self.delivery(device);
+            match &mut delivery.owed {
+                Some(owed) => owed.at = now,
+                None if !delivery.online => {
+                    delivery.owed = Some(Owed { report: current, tries_left, at: now });
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn send(&mut self, report: Report, now: Instant) {
+        // A newer report says all that an older one would have said.
+        let owed = Owed { report, tries_left: self.settings.retries, at: now };
+        self.deliver(owed, now);
+    }
+
+    fn retry(&mut self, device: Device, now: Instant) {
+        let delivery = self.delivery(device);
+        if let Some(mut owed) = delivery.owed.take_if(|owed| owed.at <= now) {
+            owed.tries_left = owed.tries_left.saturating_sub(1);
+            self.deliver(owed, now);
+        }
+    }
+
+    fn deliver(&mut self, mut owed: Owed, now: Instant) {
+        let device = owed.report.device();
+        let result = self.link.send(&owed.report);
+        let retry_pause = self.settings.retry_pause;
+        let delivery = self.delivery(device);
+        let was_online = std::mem::replace(&mut delivery.online, result.is_ok());
+        match &result {
+            Ok(()) => delivery.owed = None,
+            Err(_) if owed.tries_left == 0 => delivery.owed = None,
+            Err(_) => {
+                owed.at = now + retry_pause;
+                delivery.owed = Some(owed);
+            }
+        }
+        match result {
+            Ok(()) if !was_online => info!("{device:?}: the host takes reports again"),
+            Err(error) if was_online => log_lost(device, &error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    fn delivery(&mut self, device: Device) -> &mut Delivery {
+        let [keyboard, absolute, relative] = &mut self.deliveries;
+        match device {
+            Device::Keyboard => keyboard,
+            Device::AbsoluteMouse => absolute,
+            Device::RelativeMouse => relative,
+        }
+    }
+
+    /// What is down, without movement.
+    fn current(&self, device: Device) -> Report {
+        match device {
+            Device::Keyboard => self.keyboard.report(),
+            Device::AbsoluteMouse => self.absolute.report(),
+            Device::RelativeMouse => self.relative.report(),
+        }
+    }
+
+    fn is_absolute(&self) -> bool {
+        matches!(self.output, MouseOutput::Usb | MouseOutput::UsbWin98)
+    }
+
+    fn refresh(&mut self) {
+        let [keyboard, absolute, relative] = &self.deliveries;
+        let is_absolute = self.is_absolute();
+        let mouse = if is_absolute { absolute } else { relative };
+        self.state.keyboard.online = self.present && keyboard.online;
+        self.state.mouse.online = self.present && mouse.online;
+        self.state.mouse.absolute = is_absolute;
+        self.state.mouse.outputs.active =
+            if self.state.mouse.outputs.available.is_empty() { "" } else { self.output.name() };
+        self.state.jiggler.active = self.jiggler.is_active();
+    }
+}
+
+impl<L: Link> Drop for Owner<L> {
+    fn drop(&mut self) {
+        self.release_all(Instant::now());
+    }
+}
+
+fn log_lost(device: Device, error: &link::Error) {
+    info!("{device:?}: {error}; the last report is kept for the host's return");
+}

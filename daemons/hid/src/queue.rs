@@ -1,0 +1,326 @@
+//! What waits for the owner: events in order, and beside them a few facts of which only the latest counts.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use hid_wire::Leds;
+use log::warn;
+use tokio::sync::{Notify, oneshot};
+
+use crate::{Event, MouseOutput};
+
+/// Something in the order it was asked for.
+#[derive(Debug)]
+pub(crate) enum Entry {
+    /// The sender, where there is one, is told when the event was done. Dropping it says that it never will be.
+    Event(Event, Option<oneshot::Sender<()>>),
+    Output(MouseOutput),
+    Jiggler(bool),
+    Connected(bool),
+}
+
+/// What the owner does next.
+#[derive(Debug)]
+pub(crate) enum Task {
+    Stop,
+    /// Release everything.
+    Clear,
+    Leds(Leds),
+    Present(bool),
+    Entry(Entry),
+    /// The time asked for has come.
+    Wake,
+}
+
+#[derive(Debug)]
+struct Inner {
+    entries: VecDeque<Entry>,
+    stop: bool,
+    closed: bool,
+    clear: bool,
+    leds: Option<Leds>,
+    present: Option<bool>,
+    last_event: Instant,
+    /// Counts every [`Queue::clear`]: whoever holds keys down learns that they are up.
+    clears: u64,
+    /// Counts resets alone: they also end what is being typed.
+    resets: u64,
+    /// Everything ever accepted, and everything done with: what is between them waits or is at work.
+    accepted: u64,
+    done: u64,
+    overflowing: bool,
+}
+
+/// The queue itself: shared by all handles and the owner.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    capacity: usize,
+    inner: Mutex<Inner>,
+    ready: Condvar,
+    /// Something was taken or dropped.
+    progress: Notify,
+}
+
+/// How an event that somebody waits for fared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Done,
+    /// A clear came first; the number of clears seen now.
+    Cleared(u64),
+    Closed,
+}
+
+impl Queue {
+    pub(crate) fn new(capacity: usize, now: Instant) -> Self {
+        let inner = Inner {
+            entries: VecDeque::new(),
+            stop: false,
+            closed: false,
+            clear: false,
+            leds: None,
+            present: None,
+            last_event: now,
+            clears: 0,
+            resets: 0,
+            accepted: 0,
+            done: 0,
+            overflowing: false,
+        };
+        Self { capacity, inner: Mutex::new(inner), ready: Condvar::new(), progress: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing here leaves the counters half changed.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues an event without ever waiting. A full queue takes releases only, of each key and button once, and
+    /// the newest of consecutive moves.
+    pub(crate) fn push(&self, event: Event, now: Instant) {
+        let mut inner = self.lock();
+        if inner.closed {
+            return;
+        }
+        inner.last_event = now;
+        if inner.entries.len() < self.capacity || is_release_not_yet_queued(&inner.entries, &event) {
+            inner.accept(Entry::Event(event.bounded(), None));
+        } else if let (Event::Move { .. }, Some(Entry::Event(last @ Event::Move { .. }, None))) =
+            (&event, inner.entries.back_mut())
+        {
+            *last = event;
+        } else if !inner.overflowing {
+            inner.overflowing = true;
+            warn!("the target does not keep up: presses and movements are lost until it does");
+        }
+        drop(inner);
+        self.ready.notify_one();
+    }
+
+    /// Queues events together once there is room for them.
+    pub(crate) async fn push_waiting(&self, events: impl IntoIterator<Item = Event>, now: Instant) {
+        let mut events = Some(events);
+        self.until(|inner| {
+            if inner.closed {
+                return Some(());
+            }
+            if inner.entries.len() >= self.capacity {
+                return None;
+            }
+            inner.last_event = now;
+            for event in events.take().into_iter().flatten() {
+                inner.accept(Entry::Event(event.bounded(), None));
+            }
+            Some(())
+        })
+        .await;
+        self.ready.notify_one();
+    }
+
+    /// Queues an event once there is room, and waits until it is done. If there were more clears than `clears` when
+    /// its turn to be queued comes, it is not queued at all.
+    pub(crate) async fn push_and_wait(&self, event: Event, clears: u64, now: Instant) -> Fate {
+        let (sender, done) = oneshot::channel();
+        let mut entry = Some(Entry::Event(event.bounded(), Some(sender)));
+        let refused = self
+            .until(|inner| {
+                if inner.closed {
+                    return Some(Some(Fate::Closed));
+                }
+                if inner.clears != clears {
+                    return Some(Some(Fate::Cleared(inner.clears)));
+                }
+                if inner.entries.len() >= self.capacity {
+                    return None;
+                }
+                inner.last_event = now;
+                entry.take().into_iter().for_each(|entry| inner.accept(entry));
+                Some(None)
+            })
+            .await;
+        if let Some(fate) = refused {
+            return fate;
+        }
+        self.ready.notify_one();
+        match done.await {
+            Ok(()) => Fate::Done,
+            Err(_) => {
+                let inner = self.lock();
+                if inner.closed { Fate::Closed } else { Fate::Cleared(inner.clears) }
+            }
+        }
+    }
+
+    /// Queues something that is not an event. In a full queue it replaces what there is of its kind.
+    pub(crate) fn push_setting(&self, entry: Entry) {
+        let mut inner = self.lock();
+        if inner.closed {
+            return;
+        }
+        let kind = std::mem::discriminant(&entry);
+        let full = inner.entries.len() >= self.capacity;
+        let same = inner.entries.iter_mut().find(|other| full && std::mem::discriminant(*other) == kind);
+        match same {
+            Some(same) => *same = entry,
+            None => inner.accept(entry),
+        }
+        drop(inner);
+        self.ready.notify_one();
+    }
+
+    /// Drops all queued events and has everything released.
+    pub(crate) fn clear(&self, is_reset: bool) {
+        let mut inner = self.lock();
+        if inner.closed {
+            return;
+        }
+        let before = inner.entries.len();
+        inner.entries.retain(|entry| !matches!(entry, Entry::Event(..)));
+        inner.done += (before - inner.entries.len()) as u64;
+        if !inner.clear {
+            inner.clear = true;
+            inner.accepted += 1;
+        }
+        inner.clears += 1;
+        inner.resets += u64::from(is_reset);
+        drop(inner);
+        self.ready.notify_one();
+        self.progress.notify_waiters();
+    }
+
+    pub(crate) fn set_leds(&self, leds: Leds) {
+        self.lock().leds = Some(leds);
+        self.ready.notify_one();
+    }
+
+    pub(crate) fn set_present(&self, present: bool) {
+        self.lock().present = Some(present);
+        self.ready.notify_one();
+    }
+
+    pub(crate) fn stop(&self) {
+        self.lock().stop = true;
+        self.ready.notify_one();
+    }
+
+    /// Nobody will take anything any more.
+    pub(crate) fn close(&self) {
+        let mut inner = self.lock();
+        inner.closed = true;
+        inner.entries.clear();
+        drop(inner);
+        self.progress.notify_waiters();
+    }
+
+    pub(crate) fn clears(&self) -> u64 {
+        self.lock().clears
+    }
+
+    pub(crate) fn resets(&self) -> u64 {
+        self.lock().resets
+    }
+
+    pub(crate) fn last_event(&self) -> Instant {
+        self.lock().last_event
+    }
+
+    /// Waits until everything accepted before is done or dropped.
+    pub(crate) async fn flush(&self) {
+        let until = self.lock().accepted;
+        self.until(|inner| (inner.closed || inner.done >= until).then_some(())).await;
+    }
+
+    /// Tries after each step the owner makes, until there is a result.
+    async fn until<T>(&self, mut attempt: impl FnMut(&mut Inner) -> Option<T>) -> T {
+        loop {
+            // Made before looking, so that a step between looking and waiting counts.
+            let progress = self.progress.notified();
+            let result = attempt(&mut self.lock());
+            if let Some(result) = result {
+                return result;
+            }
+            progress.await;
+        }
+    }
+
+    /// The owner's side: waits for something to do, until `wake` at most.
+    pub(crate) fn take(&self, wake: Option<Instant>) -> Task {
+        let mut inner = self.lock();
+        loop {
+            if inner.stop {
+                return Task::Stop;
+            }
+            if std::mem::take(&mut inner.clear) {
+                return Task::Clear;
+            }
+            if let Some(leds) = inner.leds.take() {
+                return Task::Leds(leds);
+            }
+            if let Some(present) = inner.present.take() {
+                return Task::Present(present);
+            }
+            if let Some(entry) = inner.entries.pop_front() {
+                if inner.overflowing && inner.entries.len() < self.capacity / 2 {
+                    inner.overflowing = false;
+                }
+                return Task::Entry(entry);
+            }
+            inner = match wake.map(|wake| wake.saturating_duration_since(Instant::now())) {
+                None => self.ready.wait(inner).unwrap_or_else(PoisonError::into_inner),
+                Some(rest) if rest.is_zero() => return Task::Wake,
+                Some(rest) => self.ready.wait_timeout(inner, rest).unwrap_or_else(PoisonError::into_inner).0,
+            };
+        }
+    }
+
+    /// The owner's side: an entry or a clear is done.
+    pub(crate) fn done(&self) {
+        self.lock().done += 1;
+        self.progress.notify_waiters();
+    }
+}
+
+impl Inner {
+    fn accept(&mut self, entry: Entry) {
+        self.accepted += 1;
+        self.entries.push_back(entry);
+    }
+}
+
+/// So that at most one release of each key and button is queued beyond the capacity.
+fn is_release_not_yet_queued(entries: &VecDeque<Entry>, event: &Event) -> bool {
+    let mut events = entries.iter().rev().filter_map(|entry| match entry {
+        Entry::Event(event, _) => Some(event),
+        _ => None,
+    });
+    let last = match event {
+        Event::Key { key, pressed: false, .. } => {
+            events.find(|other| matches!(other, Event::Key { key: other, .. } if other == key))
+        }
+        Event::Button { button, pressed: false } => {
+            events.find(|other| matches!(other, Event::Button { button: other, .. } if other == button))
+        }
+        _ => return false,
+    };
+    !matches!(last, Some(Event::Key { pressed: false, .. } | Event::Button { pressed: false, .. }))
+}
