@@ -1,1 +1,46 @@
-//! Who may come in: htpasswd, sessions, TOTP, throttling.
+//! Who may come in: htpasswd, sessions, TOTP, throttling (section 5 of the wire contract).
+//!
+//! A request shows at most four kinds of credentials; [`credentials`] decides which one counts, [`Auth::authorize`]
+//! whether it is good. [`Auth`] is a handle to one guard that owns the sessions and the counters of wrong passwords.
+//!
+//! ```text
+//!            login               expire, logout, pushed out by newer ones
+//!   (none) ────────> open ──────────────────────────────────────────────> ended (its sockets are told at once)
+//!                    │  ▲
+//!       first socket │  │ last socket closes: the lifetime starts again
+//!                    ▼  │
+//!                    held            (only with `extend`; cannot expire)
+//! ```
+//!
+//! - Passwords are checked against files that are read again for each check, on blocking threads, a few at a time.
+//!   [`cache`](crate::cache) says when an earlier answer may be used instead.
+//! - Sessions and counters survive a restart of the daemon: both lie in the state directory, tokens only as hashes.
+//! - An unknown user costs the same time as a known one.
+//!
+//! What it does not do: HTTP (headers come in as bytes, refusals go out as [`Denied`]), roles, an audit log.
+//! Other credential services than htpasswd (HTTP, LDAP, PAM, RADIUS) are to be [`Service`]s behind [`Split`].
+
+pub mod cache;
+mod carrier;
+pub mod clock;
+mod error;
+pub mod file;
+mod guard;
+pub mod hash;
+pub mod htpasswd;
+mod keeper;
+mod peer;
+mod service;
+mod session;
+pub mod syntax;
+mod throttle;
+pub mod totp;
+
+pub use carrier::{Carrier, Peer, Presented, Via, cookie, credentials};
+pub use error::{Denied, Error};
+pub use guard::{Access, Allowed, Auth, Hold, Login, Settings};
+pub use peer::{Accounts, Group, PeerRules, SystemAccounts};
+pub use service::{Forbidden, Htpasswd, Service, Split};
+pub use session::{Session, SessionEnd, Token};
+pub use syntax::Invalid;
+pub use throttle::{Limits, Net};

@@ -1,0 +1,523 @@
+//! The guard itself and the handle to it.
+
+use std::{
+    net::IpAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cache::{Basis, Cache},
+    carrier::{Carrier, Peer, Presented, Via, credentials},
+    clock::Clock,
+    error::{Denied, Error, random},
+    file::Stamp,
+    keeper::{self, State},
+    peer::{PeerRules, SystemAccounts},
+    service::Service,
+    session::{SavedSession, Session, SessionEnd, Sessions, Token, lifetime},
+    syntax,
+    throttle::{self, Limits, Net, Throttle},
+    totp::{self, Factor},
+};
+
+/// How the guard works.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where sessions and counters are kept (`sessions.json`, `throttle.json`); made when missing.
+    pub state_dir: PathBuf,
+    /// The longest lifetime of a session; zero = without end (`auth.expire`).
+    pub expire: Duration,
+    /// Whether an open WebSocket keeps its session alive (`auth.extend`).
+    pub extend: bool,
+    /// The TOTP secret file; empty path = no codes (`auth.totp.secret.file`).
+    pub totp_secret: PathBuf,
+    /// Who needs no password on the unix socket (`auth.usc`).
+    pub peers: PeerRules,
+    /// When to refuse even to look at a password (`auth.throttle`).
+    pub throttle: Limits,
+    /// Sessions of one user; the oldest give way.
+    pub sessions_per_user: usize,
+    /// Password checks running at once.
+    pub checks_at_once: usize,
+    /// Password checks waiting for their turn; more are refused as [`Denied::Busy`].
+    pub checks_waiting: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            state_dir: PathBuf::from("/var/lib/kvmd/kvmd"),
+            expire: Duration::ZERO,
+            extend: false,
+            totp_secret: PathBuf::from("/var/lib/kvmd/kvmd/totp.secret"),
+            peers: PeerRules::default(),
+            throttle: Limits::default(),
+            sessions_per_user: 1_024,
+            checks_at_once: 2,
+            checks_waiting: 256,
+        }
+    }
+}
+
+/// Whose right password it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allowed {
+    /// The user, trimmed.
+    pub user: String,
+}
+
+/// What a login came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Login {
+    /// A new session: set the cookie.
+    Session(Token),
+    /// Nobody has to log in here: no cookie.
+    NotNeeded,
+}
+
+/// By what right a request passes.
+#[derive(Debug, Clone)]
+pub enum Access {
+    /// Nobody is asked (`auth.enabled: false`).
+    Open,
+    /// A right password.
+    Password {
+        /// The user.
+        user: String,
+        /// The header it came in.
+        via: Via,
+    },
+    /// A living session.
+    Session(Session),
+    /// The unix socket's other end.
+    Peer(Peer),
+}
+
+impl Access {
+    /// The user, where there is one.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        match self {
+            Self::Open => None,
+            Self::Password { user, .. } | Self::Peer(Peer { user, .. }) => Some(user),
+            Self::Session(session) => Some(&session.user),
+        }
+    }
+
+    /// The access log's user field: `admin (xhdr)`, `admin (token)`, `admin (basic)`, `root[0] (unix)`, `-`.
+    #[must_use]
+    pub fn tag(&self) -> String {
+        match self {
+            Self::Open => "-".to_owned(),
+            Self::Password { user, via: Via::XHeader } => format!("{user} (xhdr)"),
+            Self::Password { user, via: Via::Basic } => format!("{user} (basic)"),
+            Self::Session(session) => format!("{} (token)", session.user),
+            Self::Peer(Peer { user, uid }) => format!("{user}[{uid}] (unix)"),
+        }
+    }
+}
+
+/// A handle to the guard. Cheap to clone.
+#[derive(Clone)]
+pub struct Auth(Mode);
+
+#[derive(Clone)]
+enum Mode {
+    Open,
+    Guarded(Arc<Guard>),
+}
+
+impl Auth {
+    /// Nobody is asked for anything (`auth.enabled: false`).
+    #[must_use]
+    pub fn disabled() -> Self {
+        Self(Mode::Open)
+    }
+
+    /// Takes over sessions and counters of the last run and starts the task that ends sessions in time and writes
+    /// the state. The task runs until `stop` and finishes with a last write: wait for it. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// [`Error::Random`]. Damaged or missing state files are only logged.
+    pub fn start(
+        settings: Settings,
+        service: Arc<dyn Service>,
+        clock: Arc<dyn Clock>,
+        stop: CancellationToken,
+    ) -> Result<(Self, JoinHandle<()>), Error> {
+        let guard = Arc::new(Guard::new(settings, service, clock)?);
+        let task = tokio::spawn(keeper::keep(Arc::clone(&guard), stop));
+        Ok((Self(Mode::Guarded(guard)), task))
+    }
+
+    /// Whether anybody is asked at all (`info.auth.enabled`).
+    #[must_use]
+    pub fn enabled(&self) -> bool {
+        matches!(self.0, Mode::Guarded(_))
+    }
+
+    /// Whether a request may pass: section 5.1 as a whole. `from` is the network address of the client, `None` for
+    /// the unix socket.
+    ///
+    /// # Errors
+    /// Every [`Denied`].
+    pub async fn authorize(&self, shown: &Presented<'_>, from: Option<IpAddr>) -> Result<Access, Denied> {
+        if !self.enabled() {
+            return Ok(Access::Open);
+        }
+        match credentials(shown)? {
+            Carrier::Password { user, passwd, via } => {
+                let Allowed { user } = self.check_password(&user, &passwd, from).await?;
+                Ok(Access::Password { user, via })
+            }
+            Carrier::Token(token) => Ok(Access::Session(self.check_token(&token)?)),
+            Carrier::Peer(peer) => Ok(Access::Peer(peer)),
+            Carrier::Nothing => Err(Denied::Unauthorized),
+        }
+    }
+
+    /// Whether the password (with its code, where codes are asked for) is the user's. Makes no session.
+    ///
+    /// # Errors
+    /// [`Denied::Invalid`], [`Denied::Forbidden`] (wrong, or locked out), [`Denied::Busy`], [`Denied::Failed`].
+    pub async fn check_password(
+        &self,
+        user: &str,
+        passwd: &str,
+        from: Option<IpAddr>,
+    ) -> Result<Allowed, Denied> {
+        match &self.0 {
+            Mode::Open => Ok(Allowed { user: user.trim().to_owned() }),
+            Mode::Guarded(guard) => guard.check_password(user, passwd, from, Memory::Use).await,
+        }
+    }
+
+    /// Checks the password, never from memory, and opens a session. `expire` zero = as long as the settings allow.
+    ///
+    /// # Errors
+    /// As [`Auth::check_password`].
+    pub async fn login(
+        &self,
+        user: &str,
+        passwd: &str,
+        expire: Duration,
+        from: Option<IpAddr>,
+    ) -> Result<Login, Denied> {
+        let Mode::Guarded(guard) = &self.0 else { return Ok(Login::NotNeeded) };
+        let Allowed { user } = guard.check_password(user, passwd, from, Memory::Ignore).await?;
+        Ok(Login::Session(guard.open_session(&user, expire)?))
+    }
+
+    /// The session of a token.
+    ///
+    /// # Errors
+    /// [`Denied::Invalid`] for what is no token, [`Denied::Forbidden`] for one that is unknown or over.
+    pub fn check_token(&self, token: &str) -> Result<Session, Denied> {
+        let token = syntax::token(token)?;
+        match &self.0 {
+            Mode::Open => Err(Denied::Forbidden),
+            Mode::Guarded(guard) => {
+                let now = guard.clock.now().boot_ms();
+                lock(&guard.sessions).find(token, now).ok_or(Denied::Forbidden)
+            }
+        }
+    }
+
+    /// Ends every session of a user; their sockets are told at once. Answers how many there were.
+    pub fn logout(&self, user: &str) -> usize {
+        let Mode::Guarded(guard) = &self.0 else { return 0 };
+        let ended = lock(&guard.sessions).logout(user);
+        guard.announce(ended)
+    }
+
+    /// Keeps a session alive while a WebSocket opened with it lives (with `extend`; otherwise this changes nothing).
+    #[must_use]
+    pub fn hold(&self, session: &Session) -> Hold {
+        if let Mode::Guarded(guard) = &self.0 {
+            lock(&guard.sessions).hold(&session.hash);
+            guard.deadlines_changed.notify_one();
+            guard.sessions_changed.notify_one();
+        }
+        Hold { auth: self.clone(), session: session.clone() }
+    }
+
+    /// Hears of every session that ends. A socket should rather wait for its own [`Session::ended`]; who falls behind
+    /// here by more than 64 loses the oldest.
+    #[must_use]
+    pub fn subscribe_session_end(&self) -> broadcast::Receiver<SessionEnd> {
+        match &self.0 {
+            Mode::Open => broadcast::channel(1).1,
+            Mode::Guarded(guard) => guard.ended.subscribe(),
+        }
+    }
+
+    /// Which user a process on the unix socket counts as. Ask once per connection; `gids` are all its groups.
+    #[must_use]
+    pub fn peer_user(&self, uid: u32, gids: &[u32]) -> Option<Peer> {
+        let Mode::Guarded(guard) = &self.0 else { return None };
+        let user = guard.settings.peers.user(&SystemAccounts, uid, gids)?;
+        Some(Peer { user, uid })
+    }
+}
+
+/// A socket's claim on its session; dropping it lets go.
+pub struct Hold {
+    auth: Auth,
+    session: Session,
+}
+
+impl Hold {
+    /// The session that is held.
+    #[must_use]
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Mode::Guarded(guard) = &self.auth.0 {
+            let now = guard.clock.now().boot_ms();
+            lock(&guard.sessions).release(&self.session.hash, now);
+            guard.deadlines_changed.notify_one();
+            guard.sessions_changed.notify_one();
+        }
+    }
+}
+
+/// Whether a password that was right a moment ago may be taken as right.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Memory {
+    Use,
+    Ignore,
+}
+
+/// A password that was right.
+struct Verdict {
+    basis: Option<Basis>,
+    valid_for: Duration,
+}
+
+pub(crate) struct Guard {
+    settings: Settings,
+    service: Arc<dyn Service>,
+    clock: Arc<dyn Clock>,
+    sessions: Mutex<Sessions>,
+    throttle: Mutex<Throttle>,
+    cache: Mutex<Cache>,
+    checks: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+    ended: broadcast::Sender<SessionEnd>,
+    pub(crate) deadlines_changed: Notify,
+    pub(crate) sessions_changed: Notify,
+    pub(crate) throttle_changed: Notify,
+}
+
+/// A panic while the lock was held left the tables as they were between two steps; they hold no broken invariant.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Guard {
+    fn new(settings: Settings, service: Arc<dyn Service>, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        const NEWS: usize = 64;
+        let (now, boot_id) = (clock.now(), clock.boot_id());
+        let mut sessions = Sessions::new(settings.sessions_per_user, settings.extend);
+        if let Some(saved) = State::<Vec<SavedSession>>::read(&settings.state_dir.join("sessions.json")) {
+            let elapsed = saved.epoch.elapsed_ms(now, &boot_id);
+            sessions.restore(saved.content, now.boot_ms(), elapsed, saved.epoch.same_boot(&boot_id));
+        }
+        let limits = settings.throttle.clone();
+        let throttle = match State::<throttle::Saved>::read(&settings.state_dir.join("throttle.json")) {
+            Some(saved) => {
+                let elapsed = saved.epoch.elapsed_ms(now, &boot_id);
+                Throttle::restore(limits, &saved.content, now.boot_ms(), elapsed)
+            }
+            None => {
+                let mut salt = [0; 16];
+                random(&mut salt)?;
+                Throttle::new(limits, salt)
+            }
+        };
+        Ok(Self {
+            sessions: Mutex::new(sessions),
+            throttle: Mutex::new(throttle),
+            cache: Mutex::new(Cache::new()?),
+            checks: Arc::new(Semaphore::new(settings.checks_at_once.max(1))),
+            waiting: Arc::new(Semaphore::new(settings.checks_waiting.max(1))),
+            ended: broadcast::channel(NEWS).0,
+            deadlines_changed: Notify::new(),
+            sessions_changed: Notify::new(),
+            throttle_changed: Notify::new(),
+            settings,
+            service,
+            clock,
+        })
+    }
+
+    /// Locks first, then memory, then the real check on a blocking thread.
+    async fn check_password(
+        self: &Arc<Self>,
+        user: &str,
+        passwd: &str,
+        from: Option<IpAddr>,
+        memory: Memory,
+    ) -> Result<Allowed, Denied> {
+        let (user, passwd) = (syntax::user(user)?, syntax::password(passwd)?);
+        let net = from.map(Net::from);
+        let allowed = Allowed { user: user.to_owned() };
+        if self.is_locked(net, user) {
+            return Err(Denied::Forbidden);
+        }
+        if memory == Memory::Use && self.remembers(user, passwd) {
+            return Ok(allowed);
+        }
+        let place = Arc::clone(&self.waiting).try_acquire_owned().map_err(|_| Denied::Busy)?;
+        let turn = Arc::clone(&self.checks).acquire_owned().await.map_err(|_| Denied::Busy)?;
+        drop(place);
+        // Others may have used up the tries while this one waited.
+        if self.is_locked(net, user) {
+            return Err(Denied::Forbidden);
+        }
+        let (guard, user, passwd) = (Arc::clone(self), user.to_owned(), passwd.to_owned());
+        let check = move || guard.check_and_count(&user, &passwd, net, turn);
+        match tokio::task::spawn_blocking(check).await {
+            Ok(Ok(true)) => Ok(allowed),
+            Ok(Ok(false)) => Err(Denied::Forbidden),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(Error::Unfinished.into()),
+        }
+    }
+
+    fn is_locked(&self, net: Option<Net>, user: &str) -> bool {
+        net.is_some_and(|net| lock(&self.throttle).is_locked(net, user, self.clock.now().boot_ms()))
+    }
+
+    fn remembers(&self, user: &str, passwd: &str) -> bool {
+        let Some(basis) = self.basis(user) else { return false };
+        let cache = lock(&self.cache);
+        cache.knows(&cache.key(user, passwd), &basis, self.clock.now())
+    }
+
+    fn basis(&self, user: &str) -> Option<Basis> {
+        let service = self.service.stamp(user)?;
+        let totp = if self.settings.totp_secret.as_os_str().is_empty() {
+            None
+        } else {
+            Some(Stamp::of(&self.settings.totp_secret)?)
+        };
+        Some(Basis { service, totp })
+    }
+
+    /// Runs to its end even when the client is gone, its turn included: hanging up early neither saves the count nor
+    /// lets more checks run at once.
+    fn check_and_count(
+        &self,
+        user: &str,
+        passwd: &str,
+        net: Option<Net>,
+        turn: OwnedSemaphorePermit,
+    ) -> Result<bool, Error> {
+        let _until_counted = turn;
+        let verdict = self
+            .check_now(user, passwd)
+            .inspect_err(|error| log::error!("Cannot check passwords: {error}"))?;
+        if let Some(net) = net {
+            self.count(net, user, verdict.is_some());
+        }
+        let Some(Verdict { basis, valid_for }) = verdict else { return Ok(false) };
+        if let Some(basis) = basis {
+            let mut cache = lock(&self.cache);
+            let key = cache.key(user, passwd);
+            cache.remember(key, basis, valid_for, self.clock.now());
+        }
+        Ok(true)
+    }
+
+    /// Password and code are both looked at whatever the other is, so that the time tells neither.
+    fn check_now(&self, user: &str, typed: &str) -> Result<Option<Verdict>, Error> {
+        let basis = self.basis(user);
+        let wall = self.clock.now().wall;
+        let (passwd, valid_for) = match Factor::read(&self.settings.totp_secret)? {
+            Factor::Off => (typed, Some(Duration::MAX)),
+            Factor::On(secret) => {
+                let (passwd, code) = totp::split(typed);
+                let until = secret.accepts(code, wall.as_secs());
+                (passwd, until.map(|until| Duration::from_secs(until).saturating_sub(wall)))
+            }
+        };
+        let right = self.service.check(user, passwd)?;
+        Ok(valid_for.filter(|_| right).map(|valid_for| Verdict { basis, valid_for }))
+    }
+
+    fn count(&self, net: Net, user: &str, right: bool) {
+        let now = self.clock.now().boot_ms();
+        let mut throttle = lock(&self.throttle);
+        let changed = if right {
+            throttle.succeeded(net, user)
+        } else {
+            if throttle.failed(net, user, now) {
+                log::warn!(
+                    "Too many wrong passwords from {net}: locked for {:?}",
+                    self.settings.throttle.lock
+                );
+            }
+            true
+        };
+        if changed {
+            self.throttle_changed.notify_one();
+        }
+    }
+
+    fn open_session(&self, user: &str, expire: Duration) -> Result<Token, Error> {
+        let token = Token::generate()?;
+        let lifetime = lifetime(expire, self.settings.expire);
+        let now = self.clock.now().boot_ms();
+        let pushed_out = lock(&self.sessions).open(&token, user, lifetime, now);
+        self.announce(pushed_out);
+        self.deadlines_changed.notify_one();
+        self.sessions_changed.notify_one();
+        Ok(token)
+    }
+
+    fn announce(&self, ended: Vec<SessionEnd>) -> usize {
+        let count = ended.len();
+        for end in ended {
+            // Nobody listening is fine.
+            let _ = self.ended.send(end);
+        }
+        if count > 0 {
+            self.sessions_changed.notify_one();
+        }
+        count
+    }
+
+    pub(crate) fn time_to_next_end(&self) -> Option<Duration> {
+        let deadline = lock(&self.sessions).next_deadline()?;
+        let left = deadline.saturating_sub(self.clock.now().boot_ms()).max(0);
+        Some(Duration::from_millis(left.unsigned_abs()))
+    }
+
+    pub(crate) fn end_expired(&self) {
+        let ended = lock(&self.sessions).expire(self.clock.now().boot_ms());
+        self.announce(ended);
+    }
+
+    pub(crate) fn save_sessions(&self) -> Result<(), Error> {
+        let sessions = lock(&self.sessions).save(self.clock.now().boot_ms());
+        State::new(&*self.clock, sessions).write(&self.settings.state_dir.join("sessions.json"))
+    }
+
+    pub(crate) fn save_throttle(&self) -> Result<(), Error> {
+        let counters = lock(&self.throttle).save(self.clock.now().boot_ms());
+        State::new(&*self.clock, counters).write(&self.settings.state_dir.join("throttle.json"))
+    }
+}
