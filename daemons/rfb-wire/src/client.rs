@@ -59,7 +59,8 @@ pub enum Error {
 /// What the server said. Pixels are borrowed from the machine: copy them or lose them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// The handshake is over. The first, complete update has been asked for.
+    /// The handshake is over. Nothing has been asked for yet: a client that only wants
+    /// [`Event::Leds`] never asks, and gets no pixels.
     Connected {
         /// Screen width in pixels.
         width: u16,
@@ -335,7 +336,6 @@ impl Client {
         (self.width, self.height) = (width, height);
         self.output.extend_from_slice(&message::set_pixel_format_bgrx());
         self.output.extend_from_slice(&message::set_encodings(&ENCODINGS));
-        self.request_update(false);
         sink(Event::Connected { width, height, name: &String::from_utf8_lossy(name) });
     }
 

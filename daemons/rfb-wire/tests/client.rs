@@ -53,8 +53,14 @@ fn failure(server: &[u8]) -> Error {
 }
 
 #[test]
-fn the_handshake_asks_for_bgrx_and_a_first_full_picture() {
-    let (events, sent, result) = run(&[&handshake(10, 5)]);
+fn the_handshake_asks_for_bgrx_and_the_picture_on_request() {
+    let (events, mut sent, result) = run(&[&handshake(10, 5)]);
+    let mut client = Client::new(LIMITS);
+    client.request_update(true);
+    client.feed(&handshake(10, 5), |_| {}).unwrap();
+    drop(client.take_output());
+    client.request_update(false);
+    sent.extend(client.take_output());
     assert_eq!(result, Ok(()));
     assert_eq!(events, [r#"Connected { width: 10, height: 5, name: "QEMU" }"#]);
     let mut expected = b"RFB 003.008\n\x01\x01".to_vec();
