@@ -23,6 +23,17 @@ pub enum Place {
     Directory(PathBuf),
 }
 
+impl Place {
+    /// What `KVMD_JOURNAL_DIR` says (the supervisor sets it where it runs a journald of its own), else the system's.
+    #[must_use]
+    pub fn from_env() -> Self {
+        match std::env::var_os("KVMD_JOURNAL_DIR") {
+            Some(directory) if !directory.is_empty() => Self::Directory(directory.into()),
+            _ => Self::System,
+        }
+    }
+}
+
 /// What to read, and from where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
