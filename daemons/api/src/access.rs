@@ -1,0 +1,99 @@
+//! The access log, and the net under every request: a panic ends the request with 500 and nothing else.
+
+use crate::{answer, gate::Tag};
+use actix_web::{
+    Error, HttpMessage,
+    body::{BodySize, BoxBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    error::InternalError,
+    http::{StatusCode, header},
+    middleware::Next,
+};
+use futures_util::FutureExt;
+use std::{fmt, panic::AssertUnwindSafe};
+
+/// The log target; an administrator silences or greps it.
+pub const TARGET: &str = "kvmd.access";
+
+/// Runs a request and writes its line.
+pub async fn watch<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let Ok(result) = AssertUnwindSafe(next.call(request)).catch_unwind().await else {
+        log::error!("a request panicked; it was answered with 500");
+        let response = answer::plain(StatusCode::INTERNAL_SERVER_ERROR);
+        return Err(InternalError::from_response("panic", response).into());
+    };
+    let response = result?.map_into_boxed_body();
+    if log::log_enabled!(target: TARGET, log::Level::Info) {
+        log::info!(target: TARGET, "{}", line(&response));
+    }
+    Ok(response)
+}
+
+fn line(response: &ServiceResponse<BoxBody>) -> String {
+    let request = response.request();
+    let extensions = request.extensions();
+    let tag = extensions.get::<Tag>().map_or("-", |tag| tag.0.as_str());
+    let peer =
+        request.peer_addr().map_or_else(|| "-".to_owned(), |peer| peer.ip().to_canonical().to_string());
+    let path = request.uri().path_and_query().map_or("-", |path| path.as_str());
+    let path = path.strip_prefix("/api").filter(|rest| rest.starts_with('/')).unwrap_or(path);
+    let size = match response.response().body().size() {
+        BodySize::Sized(bytes) => bytes,
+        BodySize::None | BodySize::Stream => 0,
+    };
+    let value = |name: header::HeaderName| {
+        request
+            .headers()
+            .get(name)
+            .map_or_else(|| "-".into(), |value| String::from_utf8_lossy(value.as_bytes()))
+    };
+    format!(
+        "[{tag} / {peer}] '{} {} {:?}' => {}; size={size} --- referer='{}'; user_agent='{}'",
+        request.method(),
+        Quoted(path),
+        request.version(),
+        response.status().as_u16(),
+        Quoted(&value(header::REFERER)),
+        Quoted(&value(header::USER_AGENT)),
+    )
+}
+
+/// A client's text, bounded, on one line, unable to end its quotes.
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const LONGEST: usize = 1024;
+        for c in self.0.chars().take(LONGEST) {
+            if c.is_control() || matches!(c, '\'' | '\\' | '\u{2028}' | '\u{2029}') {
+                write!(f, "{}", c.escape_unicode())?;
+            } else {
+                write!(f, "{c}")?;
+            }
+        }
+        if self.0.chars().nth(LONGEST).is_some() { f.write_str("…") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_client_cannot_write_a_line_of_its_own() {
+        assert_eq!(Quoted("a\r\nb'c").to_string(), "a\\u{d}\\u{a}b\\u{27}c");
+    }
+
+    proptest! {
+        #[test]
+        fn every_text_stays_bounded_and_on_one_line(text in "\\PC{0,40}|(?s:.{0,2000})") {
+            let quoted = Quoted(&text).to_string();
+            prop_assert!(!quoted.chars().any(char::is_control) && !quoted.contains('\''));
+            prop_assert!(quoted.chars().count() <= 1024 * 10 + 1);
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Request bodies that are read whole: bounded, and 413 in plain text when they are too long.
+
+use crate::{answer, failure::Failure};
+use actix_web::{HttpResponse, ResponseError, http::StatusCode, web};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+
+/// The longest text to type, and the longest login form, in bytes.
+pub const LONGEST: usize = 1 << 20;
+
+/// Why a body could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Longer than [`LONGEST`].
+    #[error("the body is too long")]
+    TooLong,
+    /// The connection broke, or the body is malformed.
+    #[error("the body broke off")]
+    Broken,
+    /// It is not what the endpoint wants.
+    #[error(transparent)]
+    Failure(#[from] Failure),
+}
+
+impl ResponseError for Error {
+    fn status_code(&self) -> StatusCode {
+        match self {
+            Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Broken => StatusCode::BAD_REQUEST,
+            Self::Failure(failure) => failure.status_code(),
+        }
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        match self {
+            Self::Failure(failure) => failure.error_response(),
+            _ => answer::plain(self.status_code()),
+        }
+    }
+}
+
+/// The whole body.
+pub async fn read(mut payload: web::Payload) -> Result<Bytes, Error> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|_| Error::Broken)?;
+        if body.len() + chunk.len() > LONGEST {
+            return Err(Error::TooLong);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+/// The body as text in the charset of its content type, UTF-8 when that names none.
+pub fn text(body: &[u8], content_type: Option<&str>) -> Result<String, Failure> {
+    let label = content_type
+        .into_iter()
+        .flat_map(|kind| kind.split(';').skip(1))
+        .find_map(|part| part.trim().strip_prefix("charset="))
+        .map_or("utf-8", |label| label.trim_matches('"'));
+    let charset = encoding_rs::Encoding::for_label(label.as_bytes()).ok_or_else(|| {
+        Failure::invalid(format!("unknown charset {:?}", label.chars().take(32).collect::<String>()))
+    })?;
+    let text = charset.decode_without_bom_handling_and_without_replacement(body);
+    text.map(std::borrow::Cow::into_owned)
+        .ok_or_else(|| Failure::invalid(format!("the body is not {}", charset.name())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_read_in_its_charset() {
+        assert_eq!(text("zyä".as_bytes(), None), Ok("zyä".to_owned()));
+        assert_eq!(text(b"\xe4", Some("text/plain; charset=iso-8859-1")), Ok("ä".to_owned()));
+        assert_eq!(text(b"x", Some("text/plain; charset=\"utf-8\"")), Ok("x".to_owned()));
+    }
+
+    #[test]
+    fn text_that_cannot_be_read_is_refused() {
+        for (body, kind) in [(&b"\xff\xfe"[..], None), (b"x", Some("text/plain; charset=klingon"))] {
+            assert_eq!(text(body, kind).map_err(|failure| failure.class.name()), Err("ValidatorError"));
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The gate in front of every route: who asks (section 5.1), and from which page.
+//!
+//! What the gate finds stays with the request: [`auth::Access`] for handlers, [`Tag`] for the access log.
+
+use crate::{failure::Failure, peer::UnixPeer, routes::Need};
+use actix_web::{
+    Error, HttpMessage, HttpRequest, ResponseError,
+    body::{BoxBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::{Method, header},
+    middleware::Next,
+    web::Data,
+};
+use auth::{Access, Auth, Presented};
+use std::net::IpAddr;
+
+/// The user field of the access log.
+#[derive(Debug, Clone)]
+pub struct Tag(pub String);
+
+/// Lets a request through to its handler, or answers for it.
+pub async fn guard<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+    need: Need,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    if need != Need::Nothing
+        && let Err(failure) = admit(request.request(), need).await
+    {
+        return Ok(request.into_response(failure.error_response()));
+    }
+    Ok(next.call(request).await?.map_into_boxed_body())
+}
+
+async fn admit(request: &HttpRequest, need: Need) -> Result<(), Failure> {
+    let access = authorize(request, need).await?;
+    request.extensions_mut().insert(Tag(access.tag()));
+    request.extensions_mut().insert(access);
+    if changes_something(request) && !from_our_page(request) {
+        return Err(Failure::forbidden());
+    }
+    Ok(())
+}
+
+/// By what right the request passes. The kernel's word counts only where `need` says so.
+pub async fn authorize(request: &HttpRequest, need: Need) -> Result<Access, Failure> {
+    let auth = request.app_data::<Data<Auth>>().ok_or_else(|| Failure::internal("no guard is installed"))?;
+    let unix = request.conn_data::<UnixPeer>().filter(|_| need == Need::Anyone);
+    let peer = unix.and_then(|peer| auth.peer_user(peer.uid, &peer.gids));
+    let value = |name: &str| request.headers().get(name).map(header::HeaderValue::as_bytes);
+    let shown = Presented {
+        user: value("X-KVMD-User"),
+        passwd: value("X-KVMD-Passwd"),
+        token: token(request),
+        authorization: value("Authorization"),
+        peer: peer.as_ref(),
+    };
+    match auth.authorize(&shown, address(request)).await {
+        Ok(access) => Ok(access),
+        Err(denied) => {
+            let tag = auth::credentials(&shown).map_or_else(|_| "-".to_owned(), |carrier| carrier.tag());
+            request.extensions_mut().insert(Tag(tag));
+            Err(denied.into())
+        }
+    }
+}
+
+/// The session cookie, wherever HTTP/2 may have put it.
+pub fn token(request: &HttpRequest) -> Option<&[u8]> {
+    let mut cookies = request.headers().get_all(header::COOKIE);
+    cookies.find_map(|cookies| auth::cookie(cookies.as_bytes(), "auth_token"))
+}
+
+/// The client's network address; none on the unix socket.
+pub fn address(request: &HttpRequest) -> Option<IpAddr> {
+    request.peer_addr().map(|peer| peer.ip().to_canonical())
+}
+
+fn changes_something(request: &HttpRequest) -> bool {
+    !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
+        || request.headers().contains_key(header::UPGRADE)
+}
+
+/// Whether the page that made the request is ours. Programs send no `Origin`, browsers always do where it matters.
+fn from_our_page(request: &HttpRequest) -> bool {
+    let Some(origin) = request.headers().get(header::ORIGIN) else { return true };
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.or_else(|| request.uri().authority().map(actix_web::http::uri::Authority::as_str));
+    origin.to_str().ok().zip(host).is_some_and(|(origin, host)| same_host(origin, host))
+}
+
+/// Compares `https://name:port` with `name:port`; a port that the scheme implies may be left out.
+fn same_host(origin: &str, host: &str) -> bool {
+    let Some((scheme, authority)) = origin.split_once("://") else { return false };
+    let implied = match scheme {
+        "https" => ":443",
+        "http" => ":80",
+        _ => return false,
+    };
+    let bare = |text: &str| text.strip_suffix(implied).unwrap_or(text).to_ascii_lowercase();
+    bare(authority) == bare(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_host_or_port_is_another_origin() {
+        for (origin, host) in [
+            ("https://kvm.local", "kvm.local"),
+            ("https://kvm.local", "kvm.local:443"),
+            ("https://KVM.local:8443", "kvm.local:8443"),
+            ("http://[::1]", "[::1]:80"),
+        ] {
+            assert!(same_host(origin, host), "{origin} {host}");
+        }
+        for (origin, host) in [
+            ("https://evil.example", "kvm.local"),
+            ("https://kvm.local:8443", "kvm.local"),
+            ("https://kvm.local.evil.example", "kvm.local"),
+            ("null", "kvm.local"),
+            ("file://", "kvm.local"),
+            ("", ""),
+        ] {
+            assert!(!same_host(origin, host), "{origin} {host}");
+        }
+    }
+}

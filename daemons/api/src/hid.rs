@@ -1,0 +1,205 @@
+//! `/hid`: the keyboard and mouse (section 8.4).
+
+use crate::{
+    answer::{self, Answer},
+    body,
+    failure::Failure,
+    query::Query,
+    routes::Entry,
+};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header,
+    web::{self, Data},
+};
+use hid::{Event, Hid};
+use hid_wire::{Button, Key, Keymap};
+use model::{
+    check::{self, Checked, Invalid},
+    hid as wire,
+};
+use serde_json::json;
+use std::{sync::Arc, time::Duration};
+
+/// Rows of this subsystem.
+pub const ROUTES: &[Entry] = &[
+    Entry::get("/hid", || web::to(state)),
+    Entry::post("/hid/set_params", || web::to(set_params)),
+    Entry::post("/hid/set_connected", || web::to(set_connected)),
+    Entry::post("/hid/reset", || web::to(reset)),
+    Entry::get("/hid/inactivity", || web::to(inactivity)),
+    Entry::get("/hid/keymaps", || web::to(keymaps)),
+    Entry::post("/hid/print", || web::to(print)),
+    Entry::post("/hid/events/send_shortcut", || web::to(send_shortcut)),
+    Entry::post("/hid/events/send_key", || web::to(send_key)),
+    Entry::post("/hid/events/send_mouse_button", || web::to(send_mouse_button)),
+    Entry::post("/hid/events/send_mouse_move", || web::to(send_mouse_move)),
+    Entry::post("/hid/events/send_mouse_relative", || web::to(send_mouse_relative)),
+    Entry::post("/hid/events/send_mouse_wheel", || web::to(send_mouse_wheel)),
+];
+
+/// The keymaps of this appliance.
+#[derive(Clone, Debug)]
+pub struct Keymaps(pub Arc<hid::Keymaps>);
+
+impl Keymaps {
+    /// Their names as clients see them.
+    pub fn show(&self) -> wire::Keymaps {
+        wire::Keymaps { default: self.0.default_name().to_owned(), available: self.0.available() }
+    }
+
+    fn load(&self, name: Option<&str>) -> Result<Arc<Keymap>, Failure> {
+        let name = name.unwrap_or_else(|| self.0.default_name());
+        self.0.load(name).map_err(|why| Failure::invalid(format!("keymap: {why}")))
+    }
+}
+
+async fn state(hid: Data<Hid>) -> Answer {
+    Ok(answer::ok(&model::event::to_value(&show(&hid.subscribe().borrow()))))
+}
+
+async fn set_params(hid: Data<Hid>, query: Query) -> Answer {
+    let keyboard = query.optional("keyboard_output", check::keyboard_output)?;
+    let mouse = query.optional("mouse_output", check::mouse_output)?;
+    let jiggler = query.optional("jiggler", check::boolean)?;
+    if let Some(output) = keyboard {
+        hid.set_keyboard_output(output);
+    }
+    if let Some(output) = mouse {
+        hid.set_mouse_output(output);
+    }
+    if let Some(active) = jiggler {
+        hid.set_jiggler(active);
+    }
+    // Whoever asks next shall see it.
+    hid.flush().await;
+    Ok(answer::nothing())
+}
+
+async fn set_connected(hid: Data<Hid>, query: Query) -> Answer {
+    hid.set_connected(query.required("connected", check::boolean)?);
+    Ok(answer::nothing())
+}
+
+async fn reset(hid: Data<Hid>) -> Answer {
+    hid.reset();
+    Ok(answer::nothing())
+}
+
+async fn inactivity(hid: Data<Hid>) -> Answer {
+    Ok(answer::ok(&json!({"inactivity": hid.inactivity().as_secs()})))
+}
+
+async fn keymaps(keymaps: Data<Keymaps>) -> Answer {
+    Ok(answer::ok(&keymaps.show().wrapped()))
+}
+
+async fn print(
+    request: HttpRequest,
+    hid: Data<Hid>,
+    keymaps: Data<Keymaps>,
+    query: Query,
+    payload: web::Payload,
+) -> Result<HttpResponse, body::Error> {
+    let limit = query.optional("limit", |raw| check::int_at_least(raw, 0))?.unwrap_or(1024);
+    let slow = query.flag("slow")?;
+    let delay = query.optional("delay", check::print_delay)?.unwrap_or(if slow { 0.02 } else { 0.0 });
+    let keymap = keymaps.load(query.optional("keymap", check::keymap_name)?.as_deref())?;
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let mut text = body::text(&body::read(payload).await?, kind)?;
+    if let Some((end, _)) =
+        usize::try_from(limit).ok().filter(|n| *n > 0).and_then(|n| text.char_indices().nth(n))
+    {
+        text.truncate(end);
+    }
+    hid.print(&text, &keymap, Duration::from_secs_f64(delay)).await;
+    Ok(answer::nothing())
+}
+
+async fn send_shortcut(hid: Data<Hid>, query: Query) -> Answer {
+    let keys = query.required("keys", |raw| check::list(raw, key))?;
+    hid.shortcut(&keys).await;
+    Ok(answer::nothing())
+}
+
+async fn send_key(hid: Data<Hid>, query: Query) -> Answer {
+    let key = query.required("key", key)?;
+    match query.optional("state", check::boolean)? {
+        Some(pressed) => hid.inject(Event::Key { key, pressed, finish: query.flag("finish")? }),
+        None => hid.click_key(key).await,
+    }
+    Ok(answer::nothing())
+}
+
+async fn send_mouse_button(hid: Data<Hid>, query: Query) -> Answer {
+    let button = query.required("button", button)?;
+    match query.optional("state", check::boolean)? {
+        Some(pressed) => hid.inject(Event::Button { button, pressed }),
+        None => hid.click_button(button).await,
+    }
+    Ok(answer::nothing())
+}
+
+async fn send_mouse_move(hid: Data<Hid>, query: Query) -> Answer {
+    let x = query.required("to_x", check::mouse_coordinate)?;
+    let y = query.required("to_y", check::mouse_coordinate)?;
+    hid.inject(Event::Move { x, y });
+    Ok(answer::nothing())
+}
+
+async fn send_mouse_relative(hid: Data<Hid>, query: Query) -> Answer {
+    let deltas = vec![delta(&query)?];
+    hid.inject(Event::Relative { deltas, squash: false });
+    Ok(answer::nothing())
+}
+
+async fn send_mouse_wheel(hid: Data<Hid>, query: Query) -> Answer {
+    let deltas = vec![delta(&query)?];
+    hid.inject(Event::Wheel { deltas, squash: false });
+    Ok(answer::nothing())
+}
+
+fn delta(query: &Query) -> Result<(i8, i8), Failure> {
+    Ok((query.required("delta_x", check::mouse_delta)?, query.required("delta_y", check::mouse_delta)?))
+}
+
+/// A key by its name on the web; case counts.
+fn key(raw: &str) -> Checked<Key> {
+    let text = raw.trim();
+    Key::from_name(text).ok_or_else(|| Invalid::new("a key name", raw))
+}
+
+/// A mouse button by its name in any case.
+fn button(raw: &str) -> Checked<Button> {
+    Button::from_name(&raw.trim().to_ascii_lowercase()).ok_or_else(|| Invalid::new("a mouse button", raw))
+}
+
+/// The keyboard and mouse as clients see them.
+pub fn show(state: &hid::State) -> wire::State {
+    let outputs = |outputs: &hid::Outputs| wire::Outputs {
+        available: outputs.available.iter().map(ToString::to_string).collect(),
+        active: outputs.active.to_owned(),
+    };
+    let leds = state.keyboard.leds;
+    wire::State {
+        enabled: true,
+        online: state.online,
+        busy: state.busy,
+        connected: state.connected,
+        keyboard: wire::Keyboard {
+            online: state.keyboard.online,
+            leds: wire::Leds { caps: leds.caps, scroll: leds.scroll, num: leds.num },
+            outputs: outputs(&state.keyboard.outputs),
+        },
+        mouse: wire::Mouse {
+            online: state.mouse.online,
+            absolute: state.mouse.absolute,
+            outputs: outputs(&state.mouse.outputs),
+        },
+        jiggler: wire::Jiggler {
+            enabled: state.jiggler.enabled,
+            active: state.jiggler.active,
+            interval: state.jiggler.interval.as_secs(),
+        },
+    }
+}

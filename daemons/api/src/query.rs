@@ -1,0 +1,82 @@
+//! Query parameters: the first of a name wins, unknown ones are ignored (section 4).
+
+use crate::failure::Failure;
+use actix_web::{FromRequest, HttpRequest, dev::Payload};
+use model::check::Checked;
+use std::future::{Ready, ready};
+
+/// The parameters of a request, decoded. Never fails: what is not there is missed by who asks for it.
+#[derive(Debug, Clone, Default)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Reads what stands behind the question mark.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        Self(form_urlencoded::parse(text.as_bytes()).into_owned().collect())
+    }
+
+    /// The text of a parameter.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A parameter that must be there.
+    pub fn required<T>(&self, name: &str, check: impl FnOnce(&str) -> Checked<T>) -> Result<T, Failure> {
+        self.optional(name, check)?.ok_or_else(|| Failure::invalid(format!("{name}: missing")))
+    }
+
+    /// A parameter that may be missing; when it is there it must be right.
+    pub fn optional<T>(
+        &self,
+        name: &str,
+        check: impl FnOnce(&str) -> Checked<T>,
+    ) -> Result<Option<T>, Failure> {
+        self.get(name).map(check).transpose().map_err(|why| Failure::invalid(format!("{name}: {why}")))
+    }
+
+    /// A switch that is off unless given.
+    pub fn flag(&self, name: &str) -> Result<bool, Failure> {
+        Ok(self.optional(name, model::check::boolean)?.unwrap_or(false))
+    }
+}
+
+impl FromRequest for Query {
+    type Error = Failure;
+    type Future = Ready<Result<Self, Failure>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Ok(Self::parse(request.query_string())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::check;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_first_of_a_name_wins() {
+        let query = Query::parse("a=1&b=&a=2&c=x%2Cy+z");
+        assert_eq!((query.get("a"), query.get("b"), query.get("c")), (Some("1"), Some(""), Some("x,y z")));
+        assert_eq!(query.get("d"), None);
+    }
+
+    #[test]
+    fn missing_and_wrong_are_both_validator_errors() {
+        let query = Query::parse("state=on");
+        for result in [query.required("state", check::boolean), query.required("wait", check::boolean)] {
+            assert_eq!(result.map_err(|failure| failure.class.name()), Err("ValidatorError"));
+        }
+        assert_eq!(query.flag("wait"), Ok(false));
+    }
+
+    proptest! {
+        #[test]
+        fn no_query_panics(text in ".{0,200}") {
+            let _ = Query::parse(&text).get("a");
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! The listeners: HTTPS for people, HTTP that sends them there, a unix socket for our own daemons.
+//!
+//! Listening sockets are made elsewhere and handed in, so that they outlive this process. Each listener has its own
+//! workers; all share the same handles.
+
+use crate::{
+    access, answer,
+    credential::Redirects,
+    hid::Keymaps,
+    info::LoginNeeded,
+    log::LogReader,
+    pages, peer, routes, streamer,
+    ws::{hub::Hub, session::Heartbeat},
+};
+use actix_web::{
+    App, HttpRequest, HttpResponse, HttpServer,
+    dev::{Server, ServerHandle},
+    http::{StatusCode, header},
+    middleware::{DefaultHeaders, from_fn},
+    web::{self, Data},
+};
+use anyhow::Context;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use std::{
+    fs::File,
+    io::{Seek, SeekFrom},
+    net::TcpListener,
+    os::{fd::OwnedFd, unix::net::UnixListener},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::task::JoinSet;
+
+/// Connections at once on each worker of a network listener.
+const CONNECTIONS: usize = 512;
+/// Handshakes at once on each worker; they are what costs.
+const HANDSHAKES: usize = 64;
+/// How long a client may take to send the head of a request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an idle connection is kept.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// A connection whose other end has not acknowledged data for so long is given up, in milliseconds.
+const STALL_MS: u32 = 30_000;
+
+/// What handlers may ask for.
+#[derive(Clone)]
+pub struct Handles {
+    /// Who may come in.
+    pub auth: Data<auth::Auth>,
+    /// Where a login may send the browser.
+    pub redirects: Data<Redirects>,
+    /// Whether people must log in.
+    pub login: Data<LoginNeeded>,
+    /// Facts about the appliance.
+    pub info: Data<info::Info>,
+    /// The log.
+    pub log: Data<LogReader>,
+    /// Keyboard and mouse.
+    pub hid: Data<hid::Hid>,
+    /// What text can be typed with.
+    pub keymaps: Data<Keymaps>,
+    /// Front panel.
+    pub atx: Data<atx::Atx>,
+    /// Named switches.
+    pub gpio: Data<gpio::Gpio>,
+    /// The lent drive.
+    pub msd: Data<msd::Msd>,
+    /// Video.
+    pub streamer: Data<streamer::owner::Streamer>,
+    /// WebSocket clients.
+    pub hub: Data<Hub>,
+    /// When to ask a silent client whether it lives.
+    pub heartbeat: Data<Heartbeat>,
+    /// Ends endless answers.
+    pub stop: Data<streamer::Stop>,
+}
+
+impl Handles {
+    fn install(self, app: &mut web::ServiceConfig) {
+        app.app_data(self.auth)
+            .app_data(self.redirects)
+            .app_data(self.login)
+            .app_data(self.info)
+            .app_data(self.log)
+            .app_data(self.hid)
+            .app_data(self.keymaps)
+            .app_data(self.atx)
+            .app_data(self.gpio)
+            .app_data(self.msd)
+            .app_data(self.streamer)
+            .app_data(self.hub)
+            .app_data(self.heartbeat)
+            .app_data(self.stop);
+    }
+}
+
+/// Sockets and the certificate, as the supervisor hands them over.
+#[derive(Default)]
+pub struct Listeners {
+    /// Serves everything, over TLS.
+    pub https: Vec<TcpListener>,
+    /// Sends clients to HTTPS; serves everything where there is no HTTPS.
+    pub http: Vec<TcpListener>,
+    /// Serves the API to local processes.
+    pub unix: Option<UnixListener>,
+    /// Certificate chain and key in PEM; needed with `https`.
+    pub tls: Option<(OwnedFd, OwnedFd)>,
+}
+
+/// How the listeners behave.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// The port people reach HTTPS at.
+    pub https_port: u16,
+    /// Worker threads for the network.
+    pub workers: usize,
+    /// How long requests under way may take when the daemon stops.
+    pub drain: Duration,
+}
+
+/// Servers that are running.
+pub struct Running {
+    handles: Vec<ServerHandle>,
+    servers: JoinSet<std::io::Result<()>>,
+}
+
+impl Running {
+    /// Refuses new connections and waits for requests under way, as long as the settings allow.
+    pub async fn stop(mut self) {
+        futures_util::future::join_all(self.handles.iter().map(|handle| handle.stop(true))).await;
+        while self.servers.join_next().await.is_some() {}
+    }
+
+    /// Returns when a server ends by itself, which it never should.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        match self.servers.join_next().await {
+            Some(Ok(Err(why))) => anyhow::Error::new(why).context("a listener failed"),
+            _ => anyhow::anyhow!("a listener ended"),
+        }
+    }
+}
+
+/// What all servers have in common. (A function would need every type parameter of the server in its signature.)
+macro_rules! tune {
+    ($server:expr, $settings:expr) => {
+        $server
+            .disable_signals()
+            .shutdown_timeout($settings.drain.as_secs())
+            .max_connections(CONNECTIONS)
+            .client_request_timeout(REQUEST_TIMEOUT)
+            .client_disconnect_timeout(Duration::from_secs(2))
+            .keep_alive(KEEP_ALIVE)
+            .tls_handshake_timeout(REQUEST_TIMEOUT)
+    };
+}
+
+/// Starts serving.
+pub fn start(handles: &Handles, listeners: Listeners, settings: Settings) -> anyhow::Result<Running> {
+    let mut servers = Vec::new();
+    let Listeners { https, http, unix, tls } = listeners;
+    if https.is_empty() {
+        servers.extend(plain(handles, http, settings)?);
+    } else {
+        servers.extend(redirecting(http, settings)?);
+        let (chain, key) = tls.context("no certificate was handed over")?;
+        servers.push(secure(handles, https, &tls_config(chain, key)?, settings)?);
+    }
+    if let Some(unix) = unix {
+        servers.push(local(handles, unix, settings)?);
+    }
+    let handles = servers.iter().map(Server::handle).collect();
+    Ok(Running { handles, servers: servers.into_iter().collect() })
+}
+
+/// The whole face: API below `/api`, stream, pages.
+fn face(handles: Handles) -> impl FnOnce(&mut web::ServiceConfig) {
+    move |app| {
+        handles.install(app);
+        app.service(web::scope("/api").configure(|api| {
+            routes::configure(api, "");
+            api.default_service(web::to(routes::unknown));
+        }));
+        routes::register(app, "", streamer::STREAM_ROUTES.iter());
+        app.default_service(web::to(pages::page));
+    }
+}
+
+fn secure(
+    handles: &Handles,
+    listeners: Vec<TcpListener>,
+    tls: &rustls::ServerConfig,
+    settings: Settings,
+) -> anyhow::Result<Server> {
+    let handles = handles.clone();
+    let mut server = HttpServer::new(move || {
+        App::new()
+            .wrap(from_fn(access::watch))
+            .wrap(
+                DefaultHeaders::new()
+                    .add((header::STRICT_TRANSPORT_SECURITY, "max-age=31536000; includeSubDomains")),
+            )
+            .configure(face(handles.clone()))
+    });
+    server = tune!(server, settings).workers(settings.workers).max_connection_rate(HANDSHAKES);
+    for listener in listeners {
+        give_up_stalled(&listener);
+        server = server.listen_rustls_0_23(listener, tls.clone()).context("cannot listen for HTTPS")?;
+    }
+    Ok(server.run())
+}
+
+fn plain(
+    handles: &Handles,
+    listeners: Vec<TcpListener>,
+    settings: Settings,
+) -> anyhow::Result<Option<Server>> {
+    if listeners.is_empty() {
+        return Ok(None);
+    }
+    let handles = handles.clone();
+    let server =
+        HttpServer::new(move || App::new().wrap(from_fn(access::watch)).configure(face(handles.clone())));
+    let mut server = tune!(server, settings).workers(settings.workers);
+    for listener in listeners {
+        give_up_stalled(&listener);
+        server = server.listen(listener).context("cannot listen for HTTP")?;
+    }
+    Ok(Some(server.run()))
+}
+
+fn redirecting(listeners: Vec<TcpListener>, settings: Settings) -> anyhow::Result<Option<Server>> {
+    if listeners.is_empty() {
+        return Ok(None);
+    }
+    let port = settings.https_port;
+    let server = HttpServer::new(move || {
+        App::new()
+            .default_service(web::to(move |request: HttpRequest| async move { to_https(&request, port) }))
+    });
+    let mut server = tune!(server, settings).workers(1);
+    for listener in listeners {
+        give_up_stalled(&listener);
+        server = server.listen(listener).context("cannot listen for HTTP")?;
+    }
+    Ok(Some(server.run()))
+}
+
+/// The API for local processes: at the root, and below `/api` for clients that know only that.
+fn local(handles: &Handles, listener: UnixListener, settings: Settings) -> anyhow::Result<Server> {
+    let handles = handles.clone();
+    let server = HttpServer::new(move || {
+        let handles = handles.clone();
+        App::new().wrap(from_fn(access::watch)).configure(|app| {
+            handles.install(app);
+            routes::configure(app, "/api");
+            routes::configure(app, "");
+            app.default_service(web::to(routes::unknown));
+        })
+    });
+    let server = tune!(server, settings).workers(1).on_connect(peer::on_unix_connect);
+    Ok(server.listen_uds(listener).context("cannot listen on the unix socket")?.run())
+}
+
+/// Connections inherit this: the kernel drops them when the other end has gone silent with data under way.
+fn give_up_stalled(listener: &TcpListener) {
+    use nix::sys::socket::{setsockopt, sockopt};
+    if let Err(why) = setsockopt(listener, sockopt::TcpUserTimeout, &STALL_MS) {
+        log::debug!("cannot bound stalled connections: {why}");
+    }
+}
+
+/// 301 to the same place over HTTPS.
+fn to_https(request: &HttpRequest, port: u16) -> HttpResponse {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).and_then(host_name);
+    let Some(host) = host else { return answer::plain(StatusCode::BAD_REQUEST) };
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let port = if port == 443 { String::new() } else { format!(":{port}") };
+    let mut response = answer::plain(StatusCode::MOVED_PERMANENTLY);
+    if let Ok(location) = header::HeaderValue::from_str(&format!("https://{host}{port}{path}")) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+/// The name or address of a `Host` header, without its port; none when it is no host.
+fn host_name(host: &str) -> Option<&str> {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') => name,
+        _ => host,
+    };
+    let inner = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    let fits = match inner {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            !name.is_empty()
+                && name.len() <= 255
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+        }
+    };
+    fits.then_some(name)
+}
+
+/// TLS 1.2 and 1.3 with the certificate from these descriptors.
+fn tls_config(chain: OwnedFd, key: OwnedFd) -> anyhow::Result<rustls::ServerConfig> {
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_reader_iter(from_start(chain)?)
+        .collect::<Result<_, _>>()
+        .context("the certificate")?;
+    let key = PrivateKeyDer::from_pem_reader(from_start(key)?).context("the certificate's key")?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .context("TLS versions")?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .context("certificate and key do not fit")?;
+    Ok(config)
+}
+
+/// A descriptor that was handed over more than once keeps the place where the last one stopped reading.
+fn from_start(file: OwnedFd) -> std::io::Result<std::io::BufReader<File>> {
+    let mut file = File::from(file);
+    file.seek(SeekFrom::Start(0))?;
+    Ok(std::io::BufReader::new(file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn hosts_lose_their_port() {
+        for (host, name) in [
+            ("kvm.local:8080", Some("kvm.local")),
+            ("kvm.local", Some("kvm.local")),
+            ("[::1]:80", Some("[::1]")),
+            ("[::1]", Some("[::1]")),
+            ("", None),
+            ("evil\\@x", None),
+            ("a/b", None),
+            ("[x]", None),
+        ] {
+            assert_eq!(host_name(host), name, "{host}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_host_can_end_its_part_of_an_address(host in ".{0,40}") {
+            if let Some(name) = host_name(&host) {
+                prop_assert!(!name.contains(['/', '?', '#', '@', '\\', ' ', '\r', '\n']));
+            }
+        }
+    }
+}

@@ -1,0 +1,440 @@
+//! From settings to running devices: which driver each one gets, and what the network face is told.
+//!
+//! The only place that knows both `config` and the device crates. Everything it starts ends with the given token.
+
+use crate::{
+    credential::Redirects,
+    hid::Keymaps,
+    info::LoginNeeded,
+    log::LogReader,
+    server::Handles,
+    streamer::{
+        Stop,
+        frames::Frames,
+        owner::{self, Streamer},
+    },
+    ws::{
+        hub::{Empty, Hub},
+        session::Heartbeat,
+        topics::{self, Legacy, Sources},
+    },
+};
+use actix_web::web::Data;
+use anyhow::{Context, bail};
+use auth::Auth;
+use client::supervisor::Supervisor;
+use config::{AtxType, AuthExternalType, AuthInternalType, Config, HidType, Layout, MsdType};
+use hid_wire::Key;
+use model::streamer::{Features, Limits, Params, Range};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+use vm::Qmp;
+
+/// Log readers at once.
+const LOG_READERS: usize = 8;
+
+/// Everything that runs behind the listeners.
+pub struct Devices {
+    /// What handlers may ask for.
+    pub handles: Handles,
+    /// Owners; each ends by putting its device at rest.
+    pub owners: JoinSet<()>,
+    /// Ends what carries the devices' last words. Cancel it when the owners are done.
+    pub later: CancellationToken,
+}
+
+/// What is being started, and when it shall end.
+struct Start<'a> {
+    owners: JoinSet<()>,
+    stop: &'a CancellationToken,
+}
+
+impl Start<'_> {
+    fn keep(&mut self, task: JoinHandle<()>) {
+        self.owners.spawn(async move {
+            if let Err(why) = task.await
+                && why.is_panic()
+            {
+                log::error!("an owner panicked: {why}");
+            }
+        });
+    }
+}
+
+/// The virtual machine, where there is one. Its connection outlives the devices: they have last words for it.
+struct Machine {
+    qmp: Option<Qmp>,
+    screen: PathBuf,
+    later: CancellationToken,
+}
+
+impl Machine {
+    fn connect(config: &Config, later: &CancellationToken) -> Self {
+        let sockets = &config.vm.sockets;
+        let qmp = uses_vm(config).then(|| Qmp::connect(sockets.join("qmp-kvmd.sock"), later.child_token()));
+        Self { qmp, screen: sockets.join("vnc.sock"), later: later.clone() }
+    }
+
+    fn get(&self, key: &str) -> anyhow::Result<(&Qmp, &CancellationToken)> {
+        let qmp = self.qmp.as_ref().with_context(|| format!("{key}: there is no virtual machine"))?;
+        Ok((qmp, &self.later))
+    }
+}
+
+/// Starts everything.
+pub fn start(
+    config: &Config,
+    layout: &Layout,
+    frames: Frames,
+    stop: &CancellationToken,
+) -> anyhow::Result<Devices> {
+    let later = CancellationToken::new();
+    let machine = Machine::connect(config, &later);
+    let supervisor = Supervisor::new(&config.supervisor.unix);
+    let mut start = Start { owners: JoinSet::new(), stop };
+    let auth = start_auth(config, layout, &mut start)?;
+    let hid = start_hid(config, &machine, &mut start)?;
+    let parts = Parts {
+        login: LoginNeeded(auth.enabled()),
+        auth,
+        info: start_info(config, stop),
+        keymaps: open_keymaps(config),
+        hid,
+        atx: start_atx(config, &machine, &mut start)?,
+        msd: start_msd(config, &machine, &supervisor, &mut start)?,
+        gpio: start_gpio(config, &mut start)?,
+    };
+    let empty = Empty::new(stop.child_token());
+    let hub = empty.hub();
+    let settings = streamer_settings(config);
+    let (streamer, task) = owner::spawn(settings, frames, hub.viewers(), supervisor, stop.child_token());
+    start.keep(task);
+    let topics = topics::start(parts.sources(&streamer), &hub, Legacy(config.kvmd.events.legacy), stop);
+    start.keep(empty.start(topics, parts.hid.clone()));
+    Ok(Devices { handles: parts.handles(config, layout, streamer, hub, stop), owners: start.owners, later })
+}
+
+struct Parts {
+    auth: Auth,
+    login: LoginNeeded,
+    info: info::Info,
+    keymaps: Keymaps,
+    hid: hid::Hid,
+    atx: atx::Atx,
+    msd: msd::Msd,
+    gpio: gpio::Gpio,
+}
+
+impl Parts {
+    fn sources(&self, streamer: &Streamer) -> Sources {
+        Sources {
+            hid: self.hid.clone(),
+            keymaps: self.keymaps.clone(),
+            atx: self.atx.clone(),
+            gpio: self.gpio.clone(),
+            msd: self.msd.clone(),
+            streamer: streamer.clone(),
+            info: self.info.clone(),
+            login: self.login,
+        }
+    }
+
+    fn handles(
+        self,
+        config: &Config,
+        layout: &Layout,
+        streamer: Streamer,
+        hub: Hub,
+        stop: &CancellationToken,
+    ) -> Handles {
+        let redirects = config.kvmd.auth.allow_redirects.iter().map(|path| path.to_lowercase()).collect();
+        Handles {
+            auth: Data::new(self.auth),
+            redirects: Data::new(Redirects(redirects)),
+            login: Data::new(self.login),
+            info: Data::new(self.info),
+            log: Data::new(log_reader(config, layout)),
+            hid: Data::new(self.hid),
+            keymaps: Data::new(self.keymaps),
+            atx: Data::new(self.atx),
+            gpio: Data::new(self.gpio),
+            msd: Data::new(self.msd),
+            streamer: Data::new(streamer),
+            hub: Data::new(hub),
+            heartbeat: Data::new(Heartbeat(config.kvmd.server.heartbeat)),
+            stop: Data::new(Stop(stop.child_token())),
+        }
+    }
+}
+
+fn uses_vm(config: &Config) -> bool {
+    let kvmd = &config.kvmd;
+    kvmd.hid.r#type == HidType::Vm || kvmd.atx.r#type == AtxType::Vm || kvmd.msd.r#type == MsdType::Vm
+}
+
+fn start_auth(config: &Config, layout: &Layout, start: &mut Start<'_>) -> anyhow::Result<Auth> {
+    let settings = &config.kvmd.auth;
+    if !settings.enabled {
+        log::warn!("nobody has to log in: kvmd.auth.enabled is false");
+        return Ok(Auth::disabled());
+    }
+    let service = auth_service(settings)?;
+    let usc = &settings.usc;
+    let limits = auth::Limits {
+        per_user: settings.throttle.attempts,
+        per_address: settings.throttle.address_attempts,
+        window: settings.throttle.window,
+        lock: settings.throttle.lockout,
+        ..auth::Limits::default()
+    };
+    let guard = auth::Settings {
+        state_dir: layout.kvmd_state(),
+        expire: settings.expire,
+        extend: settings.extend,
+        totp_secret: settings.totp.secret.file.clone().unwrap_or_default(),
+        peers: auth::PeerRules {
+            users: [&usc.users[..], &usc.kvmd_users[..]].concat(),
+            groups: [&usc.groups[..], &usc.kvmd_groups[..]].concat(),
+        },
+        throttle: limits,
+        ..auth::Settings::default()
+    };
+    let (auth, task) = Auth::start(guard, service, Arc::new(auth::clock::System), start.stop.child_token())?;
+    start.keep(task);
+    Ok(auth)
+}
+
+fn auth_service(settings: &config::Auth) -> anyhow::Result<Arc<dyn auth::Service>> {
+    let htpasswd = || auth::Htpasswd::new(&settings.internal.file);
+    let forced = || settings.internal.force_users.clone();
+    Ok(match (settings.internal.r#type, settings.external.r#type) {
+        (AuthInternalType::Htpasswd, AuthExternalType::None) => Arc::new(htpasswd()?),
+        (AuthInternalType::Forbidden, _) => Arc::new(auth::Forbidden),
+        (AuthInternalType::Htpasswd, AuthExternalType::Forbidden) => {
+            let external = auth::Forbidden;
+            Arc::new(auth::Split { internal: htpasswd()?, external, force_users: forced() })
+        }
+    })
+}
+
+fn start_info(config: &Config, stop: &CancellationToken) -> info::Info {
+    let settings = &config.kvmd.info;
+    let ours = info::Settings {
+        meta: settings.meta.clone(),
+        extras: settings.extras.clone(),
+        platform: settings.hw.platform.clone(),
+        ignore_past: settings.hw.ignore_past,
+        health_poll: settings.hw.state_poll,
+        fan_daemon: settings.fan.daemon.clone(),
+        fan_socket: settings.fan.unix.clone(),
+        fan_timeout: settings.fan.timeout,
+        fan_poll: settings.fan.state_poll,
+        kvmd_version: model::CONTRACT_TEXT.to_owned(),
+        release: env!("CARGO_PKG_VERSION").to_owned(),
+        streamer: info::Streamer {
+            app: "kvmd-streamer".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            features: BTreeMap::new(),
+        },
+        ..info::Settings::default()
+    };
+    let ports = Box::new(|path: &str| match path {
+        "vnc/server/port" => Some(5900),
+        "ipmi/server/port" => Some(623),
+        _ => None,
+    });
+    info::Info::spawn(ours, Arc::new(NoServices), ports, stop)
+}
+
+/// Other daemons do not exist yet, so none of them is enabled or runs.
+struct NoServices;
+
+impl info::Services for NoServices {
+    fn state(&self, _daemon: &str) -> info::ServiceState {
+        info::ServiceState::default()
+    }
+}
+
+fn start_gpio(config: &Config, start: &mut Start<'_>) -> anyhow::Result<gpio::Gpio> {
+    let settings = &config.kvmd.gpio;
+    let mut drivers = gpio::Drivers::new();
+    for (name, driver) in &settings.drivers {
+        match driver.r#type.as_str() {
+            "noop" => drop(drivers.insert(name.clone(), Box::new(gpio::Noop::new()))),
+            // The default driver is there whether or not anything uses it.
+            "gpio" if !settings.scheme.values().any(|channel| channel.driver == *name) => {}
+            other => bail!("kvmd.gpio.drivers.{name}.type: {other} is not built yet"),
+        }
+    }
+    let scheme =
+        settings.scheme.iter().map(|(name, channel)| (name.clone(), gpio_channel(channel))).collect();
+    let view = gpio::ViewSettings {
+        title: settings.view.header.title.clone(),
+        table: settings.view.table.iter().map(|row| row.clone().unwrap_or_default()).collect(),
+    };
+    let (gpio, task) = gpio::spawn(gpio::Settings { scheme, view }, drivers, start.stop.child_token())?;
+    start.keep(task);
+    Ok(gpio)
+}
+
+fn gpio_channel(channel: &config::Channel) -> gpio::Channel {
+    let mode = match channel.mode {
+        config::GpioMode::Input => gpio::Mode::Input { debounce: channel.debounce },
+        config::GpioMode::Output => gpio::Mode::Output {
+            initial: channel.initial,
+            switch: channel.switch,
+            busy_delay: channel.busy_delay,
+            pulse: gpio::Pulse {
+                delay: channel.pulse.delay,
+                min_delay: channel.pulse.min_delay,
+                max_delay: channel.pulse.max_delay,
+            },
+        },
+    };
+    gpio::Channel {
+        hw: gpio::Hw { driver: channel.driver.clone(), pin: channel.pin.clone() },
+        inverted: channel.inverted,
+        mode,
+    }
+}
+
+fn streamer_settings(config: &Config) -> owner::Settings {
+    let settings = &config.kvmd.streamer;
+    let h264 = settings.h264_bitrate.default > 0;
+    let quality = settings.quality > 0;
+    let sizes = &settings.resolution;
+    let resolution = sizes.default.is_some();
+    owner::Settings {
+        features: Features { quality, resolution, h264 },
+        limits: Limits {
+            desired_fps: Range { min: settings.desired_fps.min, max: settings.desired_fps.max },
+            available_resolutions: resolution
+                .then(|| sizes.available.iter().map(ToString::to_string).collect()),
+            h264_bitrate: h264
+                .then_some(Range { min: settings.h264_bitrate.min, max: settings.h264_bitrate.max }),
+            h264_gop: h264.then_some(Range { min: settings.h264_gop.min, max: settings.h264_gop.max }),
+        },
+        params: Params {
+            desired_fps: settings.desired_fps.default,
+            quality: quality.then_some(settings.quality),
+            resolution: sizes.default.map(|size| size.to_string()),
+            h264_bitrate: h264.then_some(settings.h264_bitrate.default),
+            h264_gop: h264.then_some(settings.h264_gop.default),
+        },
+        forever: settings.forever,
+        shutdown_delay: settings.shutdown_delay,
+        reset_delay: settings.reset_delay,
+        snapshot_timeout: settings.snapshot_timeout,
+        socket: settings.unix.clone(),
+    }
+}
+
+fn log_reader(config: &Config, layout: &Layout) -> LogReader {
+    if !config.kvmd.log_reader.enabled {
+        return LogReader(None);
+    }
+    let own = layout.run.join("journal");
+    let place = if own.is_dir() { journal::Place::Directory(own) } else { journal::Place::System };
+    let journal = journal::SystemJournal::new(journal::Settings { place, ..journal::Settings::default() });
+    LogReader(Some(journal::Reader::new(Arc::new(journal), LOG_READERS)))
+}
+
+fn open_keymaps(config: &Config) -> Keymaps {
+    let path = &config.kvmd.hid.keymap;
+    let default = path.file_name().map_or("en-us".into(), |name| name.to_string_lossy().into_owned());
+    Keymaps(Arc::new(hid::Keymaps::open(path.parent().unwrap_or(Path::new("/")), &default)))
+}
+
+fn hid_settings(config: &Config) -> anyhow::Result<hid::Settings> {
+    let settings = &config.kvmd.hid;
+    let win98 = settings.mouse.absolute_win98_fix;
+    let key = |name: &String| {
+        Key::from_name(name).with_context(|| format!("kvmd.hid.ignore_keys: no key {name:?}"))
+    };
+    Ok(hid::Settings {
+        ignore_keys: settings.ignore_keys.iter().map(key).collect::<Result<_, _>>()?,
+        mice: match (settings.mouse_alt.device.is_some(), settings.mouse.absolute) {
+            (true, _) => hid::Mice::Both { win98 },
+            (false, true) => hid::Mice::Absolute { win98 },
+            (false, false) => hid::Mice::Relative,
+        },
+        x_range: hid::Range { min: settings.mouse_x_range.min, max: settings.mouse_x_range.max },
+        y_range: hid::Range { min: settings.mouse_y_range.min, max: settings.mouse_y_range.max },
+        jiggler_enabled: settings.jiggler.enabled,
+        jiggler_active: settings.jiggler.active,
+        jiggler_interval: settings.jiggler.interval,
+        retries: settings.keyboard.write_retries,
+        ..hid::Settings::default()
+    })
+}
+
+fn start_hid(config: &Config, machine: &Machine, start: &mut Start<'_>) -> anyhow::Result<hid::Hid> {
+    let settings = hid_settings(config)?;
+    let stop = start.stop.child_token();
+    let (hid, task) = match config.kvmd.hid.r#type {
+        HidType::Noop => hid::spawn(settings, hid::link::Noop, stop),
+        HidType::Vm => {
+            let (qmp, later) = machine.get("kvmd.hid.type")?;
+            let leds = vm::screen::leds(
+                machine.screen.clone(),
+                vm::screen::Settings::default(),
+                later.child_token(),
+            );
+            hid::spawn(settings, hid::link::Vm::new(qmp.clone(), leds), stop)
+        }
+        other => bail!("kvmd.hid.type: {other:?} is not built yet"),
+    }
+    .context("cannot start the keyboard and mouse")?;
+    start.keep(task);
+    Ok(hid)
+}
+
+fn start_atx(config: &Config, machine: &Machine, start: &mut Start<'_>) -> anyhow::Result<atx::Atx> {
+    let settings = &config.kvmd.atx;
+    let ours = atx::Settings {
+        click_delay: settings.click_delay,
+        long_click_delay: settings.long_click_delay,
+        ..atx::Settings::default()
+    };
+    let stop = start.stop.child_token();
+    let (atx, task) = match settings.r#type {
+        AtxType::Disabled => return Ok(atx::Atx::disabled()),
+        AtxType::Fake => atx::spawn(ours, atx::FakeLines::new().0, stop),
+        AtxType::Vm => bail!("kvmd.atx.type: vm is not built yet {}", machine.screen.display()),
+        AtxType::Gpio => bail!("kvmd.atx.type: gpio is not built yet"),
+    };
+    start.keep(task);
+    Ok(atx)
+}
+
+fn start_msd(
+    config: &Config,
+    machine: &Machine,
+    supervisor: &Supervisor,
+    start: &mut Start<'_>,
+) -> anyhow::Result<msd::Msd> {
+    let settings = &config.kvmd.msd;
+    let ours = msd::Settings {
+        root: settings.path.clone(),
+        read_chunk: settings.read_chunk_size,
+        sync_chunk: settings.sync_chunk_size as u64,
+    };
+    let stop = start.stop.child_token();
+    let (msd, task) = match settings.r#type {
+        MsdType::Disabled => return Ok(msd::Msd::disabled()),
+        MsdType::Fake => msd::spawn(ours, msd::Fake::new().drive(), msd::Plain, stop),
+        MsdType::Vm => {
+            let (qmp, _) = machine.get("kvmd.msd.type")?;
+            let drive = msd::VmDrive::new(qmp.clone(), stop.clone());
+            msd::spawn(ours, drive, supervisor.clone(), stop)
+        }
+        MsdType::Otg => bail!("kvmd.msd.type: otg is not built yet"),
+    };
+    start.keep(task);
+    Ok(msd)
+}

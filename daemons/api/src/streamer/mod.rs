@@ -1,0 +1,115 @@
+//! `/streamer`: the picture's settings, snapshots and the MJPEG stream (sections 8.7 and 10).
+//!
+//! [`owner`] decides when the streamer runs, [`frames`] brings its pictures into this process, [`mjpeg`] and
+//! [`snapshot`] send them, [`audience`] counts who looks. Text recognition is not here yet.
+
+pub mod audience;
+pub mod frames;
+pub mod mjpeg;
+pub mod owner;
+pub mod snapshot;
+
+use crate::{
+    answer::{self, Answer},
+    failure::Failure,
+    query::Query,
+    routes::Entry,
+};
+use actix_web::{
+    HttpMessage, HttpRequest, HttpResponse,
+    web::{self, Data},
+};
+use auth::Access;
+use model::{ErrorClass, check, ocr};
+use owner::{Change, Streamer};
+use tokio_util::sync::CancellationToken;
+
+/// Rows of this subsystem.
+pub const ROUTES: &[Entry] = &[
+    Entry::get("/streamer", || web::to(state)),
+    Entry::post("/streamer/set_params", || web::to(set_params)),
+    Entry::post("/streamer/reset", || web::to(reset)),
+    Entry::get("/streamer/snapshot", || web::to(take_snapshot)),
+    Entry::delete("/streamer/snapshot", || web::to(forget_snapshot)),
+    Entry::get("/streamer/ocr", || web::to(ocr_state)),
+];
+
+/// Rows beside the API, as the streamer itself would serve them.
+pub const STREAM_ROUTES: &[Entry] = &[
+    Entry::get("/streamer/stream", || web::to(stream)),
+    Entry::get("/streamer/snapshot", || web::to(stream_snapshot)),
+    Entry::get("/streamer/state", || web::to(stream_state)),
+];
+
+/// Ends streams when the daemon stops.
+#[derive(Debug, Clone)]
+pub struct Stop(pub CancellationToken);
+
+async fn state(streamer: Data<Streamer>) -> Answer {
+    let state = model::event::to_value(&*streamer.subscribe().borrow());
+    Ok(answer::ok(&state))
+}
+
+async fn set_params(streamer: Data<Streamer>, query: Query) -> Answer {
+    let features = &streamer.settings().features;
+    let given = |name: &str, fitted: bool, class| match query.get(name) {
+        Some(raw) if raw.trim().is_empty() => Ok(None),
+        Some(_) if !fitted => Err(Failure::new(class, format!("{name}: cannot be set here"))),
+        raw => Ok(raw),
+    };
+    let change = Change {
+        quality: given("quality", features.quality, ErrorClass::StreamerQualityNotSupported)?
+            .map(check::stream_quality)
+            .transpose()?,
+        desired_fps: given("desired_fps", true, ErrorClass::Validator)?.map(check::stream_fps).transpose()?,
+        resolution: given("resolution", features.resolution, ErrorClass::StreamerResolutionNotSupported)?
+            .map(check::resolution)
+            .transpose()?,
+        h264_bitrate: given("h264_bitrate", features.h264, ErrorClass::StreamerH264NotSupported)?
+            .map(check::h264_bitrate)
+            .transpose()?,
+        h264_gop: given("h264_gop", features.h264, ErrorClass::StreamerH264NotSupported)?
+            .map(check::h264_gop)
+            .transpose()?,
+    };
+    streamer.change(change).await;
+    Ok(answer::nothing())
+}
+
+async fn reset(streamer: Data<Streamer>) -> Answer {
+    streamer.reset().await;
+    Ok(answer::nothing())
+}
+
+async fn take_snapshot(streamer: Data<Streamer>, query: Query) -> Answer {
+    snapshot::take(&streamer, &query).await
+}
+
+async fn forget_snapshot(streamer: Data<Streamer>) -> Answer {
+    streamer.remember(None).await;
+    Ok(answer::nothing())
+}
+
+async fn ocr_state() -> Answer {
+    Ok(answer::ok(&ocr::wrapped(&ocr::State::default())))
+}
+
+async fn stream(
+    request: HttpRequest,
+    streamer: Data<Streamer>,
+    stop: Data<Stop>,
+    query: Query,
+) -> HttpResponse {
+    let access = request.extensions().get::<Access>().cloned();
+    mjpeg::answer(&streamer, &query, access, stop.0.clone())
+}
+
+/// The streamer's own snapshot shows a placeholder where there is no signal.
+async fn stream_snapshot(streamer: Data<Streamer>) -> Answer {
+    snapshot::take(&streamer, &Query::parse("allow_offline=1")).await
+}
+
+async fn stream_state(streamer: Data<Streamer>) -> Answer {
+    let state = streamer.subscribe().borrow().streamer.as_ref().map(model::event::to_value);
+    state.map(|state| answer::ok(&state)).ok_or_else(Failure::unavailable)
+}

@@ -1,0 +1,385 @@
+//! The streamer's life as seen from here: when it runs, with which settings, and what of it clients are told.
+//!
+//! ```text
+//! off ──a client wants pictures──▶ on ──the last one left──▶ lingering ──shutdown_delay──▶ off
+//!                                   ▲                            │
+//!                                   └──────a client comes────────┘
+//! reset: off for reset_delay, then as before
+//! ```
+//!
+//! The supervisor starts and stops the process and restarts it when it dies; this task only says what is wanted.
+//! Settings are applied to the running streamer at once.
+
+use super::{audience::Audience, frames::Frames, frames::Shot};
+use client::{
+    streamer::{Set, Size, State as Report, Streamer as Link},
+    supervisor::Supervisor,
+};
+use model::streamer::{self as wire, Features, Limits, Params, Range};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+/// How the streamer is used.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What clients may set.
+    pub features: Features,
+    /// Between which values.
+    pub limits: Limits,
+    /// The values at start.
+    pub params: Params,
+    /// Run even while nobody watches.
+    pub forever: bool,
+    /// How long it runs on after the last one stopped watching.
+    pub shutdown_delay: Duration,
+    /// How long a reset keeps it stopped.
+    pub reset_delay: Duration,
+    /// How long a snapshot may take.
+    pub snapshot_timeout: Duration,
+    /// The streamer's socket.
+    pub socket: PathBuf,
+}
+
+/// New settings of the stream; what is none stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Change {
+    /// JPEG quality.
+    pub quality: Option<u32>,
+    /// Frames a second.
+    pub desired_fps: Option<u32>,
+    /// Width and height.
+    pub resolution: Option<(u32, u32)>,
+    /// kbit/s.
+    pub h264_bitrate: Option<u32>,
+    /// Frames between key frames.
+    pub h264_gop: Option<u32>,
+}
+
+enum Command {
+    Change(Change),
+    Reset,
+    Remember(Option<Arc<Shot>>),
+}
+
+/// The handle. Cheap to clone.
+#[derive(Clone)]
+pub struct Streamer {
+    commands: mpsc::Sender<Command>,
+    state: watch::Receiver<wire::State>,
+    saved: watch::Receiver<Option<Arc<Shot>>>,
+    settings: Arc<Settings>,
+    /// The frames.
+    pub frames: Frames,
+    /// The MJPEG clients.
+    pub audience: Audience,
+}
+
+impl Streamer {
+    /// What clients are told.
+    pub fn subscribe(&self) -> watch::Receiver<wire::State> {
+        self.state.clone()
+    }
+
+    /// The settings it was started with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The remembered picture.
+    pub fn saved(&self) -> Option<Arc<Shot>> {
+        self.saved.borrow().clone()
+    }
+
+    /// Takes new settings; values outside the limits are left out silently.
+    pub async fn change(&self, change: Change) {
+        self.send(Command::Change(change)).await;
+    }
+
+    /// Stops it and starts it again, if it was wanted.
+    pub async fn reset(&self) {
+        self.send(Command::Reset).await;
+    }
+
+    /// Remembers a picture, or forgets it.
+    pub async fn remember(&self, shot: Option<Arc<Shot>>) {
+        self.send(Command::Remember(shot)).await;
+    }
+
+    async fn send(&self, command: Command) {
+        // The owner only ends with the daemon; whoever asks then is about to be disconnected anyway.
+        let _ = self.commands.send(command).await;
+    }
+}
+
+struct Owner {
+    settings: Arc<Settings>,
+    params: Params,
+    link: Option<Link>,
+    report: Option<Report>,
+    audience: Audience,
+    saved: watch::Sender<Option<Arc<Shot>>>,
+    state: watch::Sender<wire::State>,
+    power: watch::Sender<bool>,
+    linger_until: Option<Instant>,
+    reset_until: Option<Instant>,
+}
+
+/// Starts the owner. `viewers` is how many clients want pictures.
+pub fn spawn(
+    settings: Settings,
+    frames: Frames,
+    viewers: watch::Receiver<usize>,
+    supervisor: Supervisor,
+    stop: CancellationToken,
+) -> (Streamer, JoinHandle<()>) {
+    const COMMANDS: usize = 16;
+    let settings = Arc::new(settings);
+    let (commands, orders) = mpsc::channel(COMMANDS);
+    let (saved_to, saved) = watch::channel(None);
+    let (power, power_from) = watch::channel(false);
+    let audience = Audience::default();
+    let params = settings.params.clone();
+    let initial = show(&settings, &params, None, &audience, None);
+    let (state_to, state) = watch::channel(initial);
+    let owner = Owner {
+        settings: Arc::clone(&settings),
+        params,
+        link: None,
+        report: None,
+        audience: audience.clone(),
+        saved: saved_to,
+        state: state_to,
+        power,
+        linger_until: None,
+        reset_until: None,
+    };
+    tokio::spawn(obey(power_from, supervisor, stop.clone()));
+    let task = tokio::spawn(owner.run(orders, viewers, stop));
+    (Streamer { commands, state, saved, settings, frames, audience }, task)
+}
+
+impl Owner {
+    async fn run(
+        mut self,
+        mut orders: mpsc::Receiver<Command>,
+        mut viewers: watch::Receiver<usize>,
+        stop: CancellationToken,
+    ) {
+        let mut audience = self.audience.subscribe();
+        let mut reports = None;
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let watched = *viewers.borrow_and_update() > 0 || self.settings.forever;
+            self.decide(watched, Instant::now());
+            self.follow(&mut reports);
+            self.publish();
+            let deadline = [self.linger_until, self.reset_until].into_iter().flatten().min();
+            let counting = !self.audience.show().is_empty();
+            tokio::select! {
+                () = stop.cancelled() => break,
+                changed = viewers.changed() => if changed.is_err() { break },
+                Some(order) = orders.recv() => self.obey(order),
+                () = heard(&mut reports) => self.report = reports.as_mut().and_then(|reports| reports.borrow_and_update().clone()),
+                Ok(()) = audience.changed() => {}
+                _ = second.tick(), if counting => self.audience.count_second(),
+                () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {}
+            }
+        }
+        self.power.send_replace(false);
+    }
+
+    /// Whether the process should run, from who watches and what time it is.
+    fn decide(&mut self, watched: bool, now: Instant) {
+        self.reset_until = self.reset_until.filter(|until| *until > now);
+        let running = *self.power.borrow();
+        self.linger_until = match (watched, running) {
+            (true, _) | (false, false) => None,
+            (false, true) => self.linger_until.or(Some(now + self.settings.shutdown_delay)),
+        };
+        let lingering = self.linger_until.is_some_and(|until| until > now);
+        let on = self.reset_until.is_none() && (watched || lingering);
+        if !on && self.reset_until.is_none() {
+            self.linger_until = None;
+        }
+        self.power.send_if_modified(|power| std::mem::replace(power, on) != on);
+    }
+
+    /// Listens to the process while it should run, and only then.
+    fn follow(&mut self, reports: &mut Option<watch::Receiver<Option<Report>>>) {
+        let on = *self.power.borrow();
+        if on && self.link.is_none() {
+            let link = Link::follow(&self.settings.socket);
+            link.set(wanted(&self.params));
+            *reports = Some(link.subscribe());
+            self.link = Some(link);
+        } else if !on {
+            self.link = None;
+            self.report = None;
+            *reports = None;
+        }
+    }
+
+    fn obey(&mut self, order: Command) {
+        match order {
+            Command::Change(change) => {
+                apply(&mut self.params, &self.settings, &change);
+                if let Some(link) = &self.link {
+                    link.set(wanted(&self.params));
+                }
+            }
+            Command::Reset => self.reset_until = Some(Instant::now() + self.settings.reset_delay),
+            Command::Remember(shot) => drop(self.saved.send_replace(shot)),
+        }
+    }
+
+    fn publish(&self) {
+        let saved = self.saved.borrow().clone();
+        let new = show(&self.settings, &self.params, self.report.as_ref(), &self.audience, saved.as_deref());
+        self.state.send_if_modified(|old| {
+            let changed = *old != new;
+            *old = new;
+            changed
+        });
+    }
+}
+
+/// The next word from the streamer; never, while nobody listens to it.
+async fn heard(reports: &mut Option<watch::Receiver<Option<Report>>>) {
+    let Some(receiver) = reports else { return std::future::pending().await };
+    if receiver.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Tells the supervisor what is wanted, until it has heard it.
+async fn obey(mut power: watch::Receiver<bool>, supervisor: Supervisor, stop: CancellationToken) {
+    const RETRY: Duration = Duration::from_secs(1);
+    let mut told = false;
+    let mut complained = false;
+    loop {
+        let on = *power.borrow_and_update();
+        if on == told {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = power.changed() => if changed.is_err() { return },
+            }
+            continue;
+        }
+        let asked =
+            async { if on { supervisor.start_streamer().await } else { supervisor.stop_streamer().await } };
+        match asked.await {
+            Ok(()) => {
+                (told, complained) = (on, false);
+                log::info!("the streamer is {}", if on { "wanted" } else { "no longer wanted" });
+            }
+            Err(why) => {
+                if !std::mem::replace(&mut complained, true) {
+                    log::warn!("cannot ask for the streamer: {why}");
+                }
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(RETRY) => {}
+                }
+            }
+        }
+    }
+}
+
+/// Takes over what lies inside the limits.
+fn apply(params: &mut Params, settings: &Settings, change: &Change) {
+    let limits = &settings.limits;
+    let inside = |value: Option<u32>, range: Option<Range>| {
+        value.filter(|value| range.is_some_and(|r| r.contains(*value)))
+    };
+    let keep = |old: Option<u32>, new: Option<u32>| old.and(new).or(old);
+    if let Some(fps) = inside(change.desired_fps, Some(limits.desired_fps)) {
+        params.desired_fps = fps;
+    }
+    params.quality = keep(params.quality, inside(change.quality, Some(Range { min: 1, max: 100 })));
+    params.h264_bitrate = keep(params.h264_bitrate, inside(change.h264_bitrate, limits.h264_bitrate));
+    params.h264_gop = keep(params.h264_gop, inside(change.h264_gop, limits.h264_gop));
+    let named = change.resolution.map(|(width, height)| format!("{width}x{height}"));
+    let known =
+        |name: &String| limits.available_resolutions.as_ref().is_some_and(|known| known.contains(name));
+    if let Some(name) = named.filter(known) {
+        params.resolution = Some(name);
+    }
+}
+
+/// What the running streamer is told.
+fn wanted(params: &Params) -> Set {
+    Set {
+        quality: params.quality.and_then(|quality| u8::try_from(quality).ok()),
+        desired_fps: Some(params.desired_fps),
+        resolution: params.resolution.as_deref().and_then(|text| text.parse::<Size>().ok()),
+    }
+}
+
+fn show(
+    settings: &Settings,
+    params: &Params,
+    report: Option<&Report>,
+    audience: &Audience,
+    saved: Option<&Shot>,
+) -> wire::State {
+    let mut applied = params.clone();
+    if let Some(report) = report {
+        applied.desired_fps = report.source.desired_fps;
+        applied.quality = applied.quality.map(|_| u32::from(report.encoder.quality));
+    }
+    let saved = saved.map(|shot| wire::Saved {
+        online: shot.meta.online,
+        width: shot.meta.width,
+        height: shot.meta.height,
+    });
+    wire::State {
+        features: settings.features.clone(),
+        limits: settings.limits.clone(),
+        params: params.clone(),
+        applied,
+        streamer: report.map(|report| show_report(report, params, audience)),
+        snapshot: wire::Snapshot { saved },
+    }
+}
+
+fn show_report(report: &Report, params: &Params, audience: &Audience) -> wire::Streamer {
+    let clients_stat = audience.show();
+    let h264 = params.h264_bitrate.map(|bitrate| wire::H264 {
+        bitrate,
+        gop: params.h264_gop.unwrap_or(0),
+        online: false,
+        fps: 0,
+    });
+    let sink = |name: &str, has_clients| (name.to_owned(), wire::Sink { has_clients });
+    let mut sinks = vec![sink("jpeg", !clients_stat.is_empty())];
+    sinks.extend(h264.as_ref().map(|_| sink("h264", false)));
+    wire::Streamer {
+        instance_id: String::new(),
+        encoder: wire::Encoder {
+            kind: report.encoder.kind.clone(),
+            quality: u32::from(report.encoder.quality),
+        },
+        h264,
+        sinks: Some(sinks.into_iter().collect()),
+        source: wire::Source {
+            resolution: wire::Resolution {
+                width: report.source.resolution.width,
+                height: report.source.resolution.height,
+            },
+            online: report.source.online,
+            desired_fps: report.source.desired_fps,
+            captured_fps: report.source.captured_fps,
+        },
+        stream: wire::Stream {
+            queued_fps: report.stream.queued_fps,
+            clients: clients_stat.len(),
+            clients_stat,
+        },
+    }
+}
