@@ -19,7 +19,9 @@
 mod fake;
 mod lines;
 mod owner;
+mod panel;
 mod policy;
+mod vm;
 
 use std::time::Duration;
 
@@ -27,6 +29,7 @@ pub use fake::{Fake, FakeLines, Move};
 pub use lines::{Leds, Line, Lines};
 pub use owner::{Atx, spawn};
 pub use policy::{Click, Policy, PowerAction, Step};
+pub use vm::VmLines;
 
 /// How long things last.
 #[derive(Debug, Clone, PartialEq, Eq)]

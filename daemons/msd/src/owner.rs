@@ -421,7 +421,7 @@ impl Owner {
         if active.direction == Direction::In {
             match &result.0 {
                 Ok(written) if result.1.is_some() => {
-                    log::info!("wrote {:?}, {} bytes", written.name, written.written)
+                    log::info!("wrote {:?}, {} bytes", written.name, written.written);
                 }
                 Ok(written) => log::warn!(
                     "the client left after {} of {} bytes of {:?}",
