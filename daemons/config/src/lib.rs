@@ -53,5 +53,8 @@ fn load_with(args: &Args, layout: &Layout) -> Result<(Config, Vec<Warning>), Err
     let mut config = Config::defaults(layout);
     section::read(&mut config, &tree, "", layout, &mut reader);
     check::settle(&mut config, &tree, &mut reader);
-    if reader.problems.is_empty() { Ok((config, reader.warnings)) } else { Err(Errors::new(reader.problems)) }
+    if reader.problems.is_empty() {
+        return Ok((config, reader.warnings));
+    }
+    Err(Errors::new(reader.problems, reader.warnings))
 }

@@ -30,31 +30,39 @@ impl fmt::Display for Problem {
 
 /// Everything that is wrong, so that a person mends it in one go. Programs end with [`Errors::EXIT_CODE`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub struct Errors(Vec<Problem>);
+pub struct Errors {
+    problems: Vec<Problem>,
+    warnings: Vec<Warning>,
+}
 
 impl Errors {
     /// The exit code for settings that cannot be used (`EX_USAGE` of sysexits).
     pub const EXIT_CODE: u8 = 64;
 
     /// Sorted as they stand in the files: that is how a person goes through them.
-    pub(crate) fn new(mut problems: Vec<Problem>) -> Self {
+    pub(crate) fn new(mut problems: Vec<Problem>, warnings: Vec<Warning>) -> Self {
         problems.sort_by(|left, right| {
             let place =
                 |problem: &Problem| problem.at.as_ref().map(|at| (at.file.clone(), at.line, at.column));
             place(left).cmp(&place(right))
         });
-        Self(problems)
+        Self { problems, warnings }
     }
 
     /// The single problems, by file and line.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
-        self.0.iter()
+        self.problems.iter()
+    }
+
+    /// What was odd besides.
+    pub fn warnings(&self) -> impl Iterator<Item = &Warning> {
+        self.warnings.iter()
     }
 }
 
 impl fmt::Display for Errors {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.0.iter().enumerate() {
+        for (index, problem) in self.problems.iter().enumerate() {
             let end = if index == 0 { "" } else { "\n" };
             write!(out, "{end}{problem}")?;
         }

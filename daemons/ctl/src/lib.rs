@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `config check`, `show`, `diff` | tells whether the settings are good, what they are, what was changed |
 //! | `status`, `restart` | asks the supervisor |
-//! | `logs` | reads the log through `kvmd`'s unix socket |
+//! | `logs` | reads the log through `kvmd`'s unix socket, or from the journal while `kvmd` is down |
 //! | `passwd`, `totp` | edits the files of logins and of one-time codes |
 //!
 //! Called `kvmd-htpasswd` or `kvmd-totp`, it is `kvmctl passwd` or `kvmctl totp`, so that instructions written for
@@ -163,7 +163,7 @@ fn dispatch(cli: Cli, console: &mut Console<'_>) -> Result<Exit, Failure> {
         Verb::Config(verb) => setting::run(&verb, &args, console),
         Verb::Status { json } => service::status(&settings(&args, console)?, json, console),
         Verb::Restart { service } => service::restart(&settings(&args, console)?, &service, console),
-        Verb::Logs(logs) => log::run(&settings(&args, console)?, &logs, console),
+        Verb::Logs(logs) => log::run(&settings(&args, console)?, &args.layout(), &logs, console),
         Verb::Passwd(verb) => password::run(&settings(&args, console)?, verb, console),
         Verb::Totp(verb) => totp::run(&settings(&args, console)?, verb, console),
     }

@@ -1,11 +1,15 @@
-//! `kvmctl logs`: what `/api/log` gives, read from `kvmd`'s unix socket.
+//! `kvmctl logs`: what `/api/log` gives, read from `kvmd`'s unix socket; from the journal itself when `kvmd` does not
+//! answer, because that is when a log is wanted most.
 //!
 //! Asked in HTTP/1.0, so that the body is the rest of the connection and nothing has to be decoded.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
+
+use journal::{Place, Query, Reader, SystemJournal};
 
 use crate::{Console, Exit, Failure};
 
@@ -17,27 +21,64 @@ pub(crate) struct Logs {
     /// Waits for new lines.
     #[arg(short, long)]
     follow: bool,
-    /// Only the last N seconds.
-    #[arg(long, value_name = "N", default_value_t = 3600)]
+    /// Only the last N seconds; 0 = all since the machine started.
+    #[arg(long, value_name = "N", default_value_t = 0)]
     since: u32,
 }
 
-pub(crate) fn run(config: &config::Config, logs: &Logs, console: &mut Console<'_>) -> Result<Exit, Failure> {
-    let socket = &config.kvmd.server.unix;
-    let mut answer = ask(socket, logs)?;
-    let mut line = Vec::new();
+pub(crate) fn run(
+    config: &config::Config,
+    layout: &config::Layout,
+    logs: &Logs,
+    console: &mut Console<'_>,
+) -> Result<Exit, Failure> {
+    match ask(&config.kvmd.server.unix, logs) {
+        Ok(answer) => copy(answer, console),
+        Err(failure) if failure.exit == Exit::Unreachable => {
+            writeln!(console.err, "{:#}: reading the journal", failure.error)?;
+            from_journal(layout, logs, console)
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Shows pieces as they come: a line has no bound of its own here.
+fn copy(mut answer: BufReader<UnixStream>, console: &mut Console<'_>) -> Result<Exit, Failure> {
     loop {
-        line.clear();
-        // In pieces, because a line has no bound of its own here.
         let piece = answer.fill_buf()?;
         if piece.is_empty() {
             return Ok(Exit::Good);
         }
-        line.extend_from_slice(piece);
+        console.out.write_all(piece)?;
+        console.out.flush()?;
         let count = piece.len();
         answer.consume(count);
-        console.out.write_all(&line)?;
-        console.out.flush()?;
+    }
+}
+
+fn from_journal(layout: &config::Layout, logs: &Logs, console: &mut Console<'_>) -> Result<Exit, Failure> {
+    let settings = journal::Settings { place: place(layout), ..journal::Settings::default() };
+    let reader = Reader::new(Arc::new(SystemJournal::new(settings)), 1);
+    let query = Query { since: Duration::from_secs(logs.since.into()), follow: logs.follow };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let opened = reader.read(query).await;
+        let mut records = opened.map_err(|error| Failure::new(Exit::Unreachable, error))?;
+        while let Some(record) = records.next().await {
+            writeln!(console.out, "{}", journal::format_line(&record?))?;
+        }
+        Ok(Exit::Good)
+    })
+}
+
+/// The journal the supervisor started, when there is one; else the machine's.
+fn place(layout: &config::Layout) -> Place {
+    match Place::from_env() {
+        Place::System => {
+            let own = layout.state.as_ref().unwrap_or(&layout.var).join("journal");
+            if own.is_dir() { Place::Directory(own) } else { Place::System }
+        }
+        named => named,
     }
 }
 

@@ -47,7 +47,7 @@ pub(crate) fn run(verb: &Verb, args: &config::Args, console: &mut Console<'_>) -
 fn check(args: &config::Args, as_json: bool, console: &mut Console<'_>) -> Result<Exit, Failure> {
     let (errors, warnings) = match config::load(args) {
         Ok((_, warnings)) => (Vec::new(), warnings),
-        Err(errors) => (errors.iter().cloned().collect(), Vec::new()),
+        Err(errors) => (errors.iter().cloned().collect(), errors.warnings().cloned().collect()),
     };
     if as_json {
         let errors: Vec<_> =

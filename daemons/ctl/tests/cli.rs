@@ -81,6 +81,14 @@ fn an_unknown_key_is_told_and_the_settings_are_good() {
 }
 
 #[test]
+fn a_check_tells_errors_and_warnings_together() {
+    let ran = Shell::new("kvmd: {hid: {tpye: vm, type: serail}}").run("kvmctl config check");
+    assert_eq!(ran.exit, Exit::BadSettings);
+    assert!(ran.err.contains("kvmd.hid.type: expected one of"), "{}", ran.err);
+    assert!(ran.err.contains("warning:") && ran.err.contains("did you mean \"type\"?"), "{}", ran.err);
+}
+
+#[test]
 fn one_key_can_be_shown() {
     let mut shell = Shell::new("nginx: {https: {port: 1443}}");
     assert_eq!(shell.run("kvmctl config show nginx.https.port").out, "1443\n");
@@ -103,6 +111,8 @@ fn a_line_that_makes_no_sense_ends_with_2() {
 #[test]
 fn a_daemon_that_is_not_there_ends_with_69() {
     let mut shell = Shell::new("");
+    // So that the log is not looked for in this machine's journal.
+    std::fs::create_dir(shell.dir.path().join("journal")).unwrap();
     for line in ["kvmctl status", "kvmctl restart kvmd", "kvmctl logs"] {
         assert_eq!(shell.run(line).exit as u8, 69, "{line}");
     }
