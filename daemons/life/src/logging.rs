@@ -36,6 +36,16 @@ pub enum Sink {
 ///
 /// [`Error::Logger`] when one is installed already.
 pub fn init_logging(identifier: &str) -> Result<Sink, Error> {
+    init_logging_echoing(identifier, LevelFilter::Off)
+}
+
+/// Like [`init_logging`], with lines of `echo` and worse on standard error too: for a program in a terminal whose
+/// journal nobody watches.
+///
+/// # Errors
+///
+/// [`Error::Logger`] when one is installed already.
+pub fn init_logging_echoing(identifier: &str, echo: LevelFilter) -> Result<Sink, Error> {
     let level =
         std::env::var("KVMD_LOG").ok().and_then(|name| name.parse().ok()).unwrap_or(LevelFilter::Info);
     let wanted = std::env::var_os("KVMD_LOG_STDERR").is_none_or(|value| value != "1");
@@ -46,7 +56,7 @@ pub fn init_logging(identifier: &str) -> Result<Sink, Error> {
         None
     };
     let sink = if journal.is_some() { Sink::Journal } else { Sink::Stderr };
-    let logger = Logger { identifier: identifier.to_owned(), journal, level };
+    let logger = Logger { identifier: identifier.to_owned(), journal, level, echo };
     log::set_boxed_logger(Box::new(logger)).map_err(|_| Error::Logger)?;
     log::set_max_level(level);
     Ok(sink)
@@ -62,6 +72,7 @@ struct Logger {
     identifier: String,
     journal: Option<JournalLog>,
     level: LevelFilter,
+    echo: LevelFilter,
 }
 
 impl Log for Logger {
@@ -89,7 +100,7 @@ impl Log for Logger {
                     .line(record.line())
                     .build(),
             );
-            if sent.is_ok() {
+            if sent.is_ok() && record.level() > self.echo {
                 return;
             }
         }

@@ -121,7 +121,9 @@ async fn supervise(
             let _ = nix::sys::signal::kill(started.pid, nix::sys::signal::Signal::SIGKILL);
         }
     }
-    life::init_logging("kvmd-supervisor")?;
+    // Somebody sits before a run below --state, and should see what concerns a person.
+    let echo = if layout.has_state() { log::LevelFilter::Warn } else { log::LevelFilter::Off };
+    life::init_logging_echoing("kvmd-supervisor", echo)?;
     log::info!("kvmd-supervisor {} begins", env!("CARGO_PKG_VERSION"));
     for warning in warnings {
         log::warn!("{warning}");

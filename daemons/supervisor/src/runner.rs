@@ -349,10 +349,11 @@ impl Runner {
             log::info!("{} has stopped: {how}", unit.name);
         }
         if unit.name == KVMD
+            && self.give_up_at.is_none()
             && let Some(hands) = &self.parts.hands
         {
             // Whatever kvmd held down, nobody holds now.
-            hands.let_go().await;
+            hands.let_go();
         }
         self.feed(at, Event::Ended { how, killed }).await;
     }

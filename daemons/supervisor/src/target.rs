@@ -14,8 +14,8 @@ use vm::{Machine, Qmp};
 use crate::account::Accounts;
 use crate::{file, kvm};
 
-/// Longest wait for the target to let go; a restart of `kvmd` waits for it.
-const LET_GO: Duration = Duration::from_millis(250);
+/// Longest time for making the target let go: every key there is, in small batches.
+const LET_GO: Duration = Duration::from_secs(3);
 
 /// What the machine's description takes from the settings.
 fn machine(config: &Config, qemu: PathBuf, accel: vm::Accel, disk: Option<PathBuf>) -> Machine {
@@ -123,13 +123,16 @@ impl Hands {
         Self { qmp: Qmp::connect(machine.socket("supervisor"), stop.child_token()) }
     }
 
-    /// Releases every key and button; gives up quickly when the target does not answer.
-    pub async fn let_go(&self) {
-        match tokio::time::timeout(LET_GO, vm::input::release_all(&self.qmp)).await {
-            Ok(Ok(())) => log::info!("every key and button of the target is released"),
-            Ok(Err(error)) => log::warn!("keys of the target cannot be released: {error}"),
-            Err(_) => log::warn!("keys of the target cannot be released: no answer"),
-        }
+    /// Releases every key and button, beside whatever else happens: the restart of `kvmd` does not wait for it.
+    pub fn let_go(&self) {
+        let qmp = self.qmp.clone();
+        tokio::spawn(async move {
+            match tokio::time::timeout(LET_GO, vm::input::release_all(&qmp)).await {
+                Ok(Ok(())) => log::info!("every key and button of the target is released"),
+                Ok(Err(error)) => log::warn!("keys of the target cannot be released: {error}"),
+                Err(_) => log::warn!("keys of the target cannot be released: no answer"),
+            }
+        });
     }
 }
 

@@ -227,6 +227,29 @@ fn it_is_init_in_a_pid_namespace() {
 }
 
 #[test]
+fn when_kvmd_dies_the_supervisor_releases_every_key_and_button_of_the_target() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let _inside = runtime.enter();
+    // A target that is only a script; its monitor is the test's.
+    let settings = "vm: {enabled: true, accel: tcg, qemu: BIN/qemu}\n";
+    let started = Started::with_settings("good", settings);
+    assert_eq!(started.state("vm"), ServiceState::Ready);
+    let monitor = vm::fake::Monitor::listen(&started.state_dir().join("run/vm/qmp-supervisor.sock")).unwrap();
+    wait_for("the supervisor at the monitor", || {
+        started.log().contains("the machine is Running").then_some(())
+    });
+    kill(Pid::from_raw(started.pid("kvmd").unwrap()), Signal::SIGKILL).unwrap();
+    wait_for("the last release", || started.log().contains("every key and button").then_some(()));
+    let sent: Vec<_> =
+        monitor.commands().into_iter().filter(|(name, _)| name == "input-send-event").collect();
+    let text = serde_json::to_string(&sent).unwrap();
+    for held in ["shift", "ctrl", "meta_l", "left"] {
+        assert!(text.contains(&format!("\"{held}\"")), "{held} in {text}");
+    }
+    assert!(text.contains("\"down\":false") && !text.contains("\"down\":true"));
+}
+
+#[test]
 fn bad_settings_stop_the_start_with_64() {
     let mut started = Started::unready("good", "vm: {memory: lots}\n");
     assert_eq!(started.wait(), Some(64));

@@ -279,9 +279,12 @@ fn prepared(role: &str, settings: &str) -> tempfile::TempDir {
         format!("{journald}{settings}")
     };
     let vm = if settings.contains("vm:") { "" } else { "vm: {enabled: false}\n" };
-    fs::write(dir.path().join("settings.yaml"), settings + vm).unwrap();
     let bin = dir.path().join("bin");
+    let settings = settings.replace("BIN", bin.to_str().unwrap());
+    fs::write(dir.path().join("settings.yaml"), settings + vm).unwrap();
     fs::create_dir(&bin).unwrap();
+    fs::write(bin.join("qemu"), "#!/bin/sh\nexec sleep 1000\n").unwrap();
+    open(&bin.join("qemu"));
     if role != "missing" {
         let test = std::env::current_exe().unwrap();
         let ears = if role == "deaf" { "trap '' TERM\n" } else { "" };
