@@ -1,9 +1,10 @@
 //! Who the children are: users and groups by name, or fixed numbers where the system has none of them.
 
 use std::io;
+use std::os::unix::fs::lchown;
 use std::path::Path;
 
-use nix::unistd::{Gid, Group, Uid, User, chown};
+use nix::unistd::{Gid, Group, Uid, User};
 
 use crate::launch::{Rights, RunAs};
 
@@ -114,10 +115,11 @@ impl Accounts {
     ///
     /// # Errors
     ///
-    /// What `chown` says.
+    /// What `lchown` says.
     pub fn give(&self, path: &Path, uid: u32, gid: u32) -> io::Result<()> {
         if self.switch {
-            chown(path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+            // Not what a link points to: some of these lie in directories that children write.
+            lchown(path, Some(uid), Some(gid))?;
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use anyhow::Context;
 use clap::Parser;
 use client::supervisor::Journal;
 use config::{Args, Config};
+use nix::sys::stat::{Mode, umask};
 use supervisor::account::Accounts;
 use supervisor::appliance::{self, Appliance, Wishes};
 use supervisor::control::{self, Policy};
@@ -51,6 +52,8 @@ fn main() -> ExitCode {
         return exec_child::run();
     }
     let flags = Flags::parse();
+    // Every mode is said where a file is made; a mask from whoever started us must not make it another.
+    umask(Mode::from_bits_truncate(0o022));
     let (config, warnings) = match config::load(&flags.args) {
         Ok(loaded) => loaded,
         Err(errors) => return refuse(&errors),
@@ -150,7 +153,7 @@ async fn supervise(
         Rc::new(Appliance::prepare(flags.args, config.clone(), accounts.clone(), &wishes, journal_dir)?);
     let enabled = config.vm.enabled;
     let hands = enabled.then(|| Hands::connect(&config, life.stop()));
-    let target = if enabled { Some(target::command(&config, &accounts).await?) } else { None };
+    let target = if enabled { Some(target::command(&config, &layout.run, &accounts).await?) } else { None };
     units.extend(appliance.units(target));
 
     let (calls, called) = mpsc::channel(16);

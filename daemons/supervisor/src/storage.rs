@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -222,6 +223,9 @@ fn is_mount_point(path: &Path) -> io::Result<bool> {
 
 /// Lets the file system's own checker repair what it can without asking. A dirty one still mounts read-only.
 fn check(device: &Path) {
+    if !fs::metadata(device).is_ok_and(|found| found.file_type().is_block_device()) {
+        return;
+    }
     let checked =
         Command::new("fsck").arg("-p").arg(device).stdin(Stdio::null()).stdout(Stdio::null()).status();
     match checked {

@@ -38,28 +38,26 @@ fn machine(config: &Config, qemu: PathBuf, accel: vm::Accel, disk: Option<PathBu
     }
 }
 
-/// The whole command line.
+/// The whole command line. What has to be made for it is made in `run`, where only root writes.
 ///
 /// # Errors
 ///
 /// When QEMU is not installed, or the disk cannot be prepared.
-pub async fn command(config: &Config, accounts: &Accounts) -> anyhow::Result<Vec<OsString>> {
+pub async fn command(config: &Config, run: &Path, accounts: &Accounts) -> anyhow::Result<Vec<OsString>> {
     let qemu = program(&config.vm.qemu)
         .with_context(|| format!("{}: not installed, and vm.enabled wants it", config.vm.qemu))?;
     let accel = match config.vm.accel {
         config::Accel::Kvm => vm::Accel::Kvm,
         config::Accel::Tcg => vm::Accel::Tcg,
-        config::Accel::Auto => {
-            match kvm::prove(&qemu, &config.vm.sockets, accounts, config.vm.kvm_probe_timeout).await {
-                Ok(()) => vm::Accel::Kvm,
-                Err(why) => {
-                    log::info!("the target runs in software: {why}");
-                    vm::Accel::Tcg
-                }
+        config::Accel::Auto => match kvm::prove(&qemu, run, accounts, config.vm.kvm_probe_timeout).await {
+            Ok(()) => vm::Accel::Kvm,
+            Err(why) => {
+                log::info!("the target runs in software: {why}");
+                vm::Accel::Tcg
             }
-        }
+        },
     };
-    let disk = config.vm.disk.as_deref().map(|disk| prepare_disk(config, disk, accounts)).transpose()?;
+    let disk = config.vm.disk.as_deref().map(|disk| prepare_disk(config, disk, run, accounts)).transpose()?;
     let machine = machine(config, qemu, accel, disk);
     let mut command = vec![machine.qemu.clone().into_os_string()];
     command.extend(vm::command(&machine));
@@ -67,7 +65,7 @@ pub async fn command(config: &Config, accounts: &Accounts) -> anyhow::Result<Vec
 }
 
 /// The disk as the target may use it: a layer over it that is forgotten, or the disk itself.
-fn prepare_disk(config: &Config, disk: &Path, accounts: &Accounts) -> anyhow::Result<PathBuf> {
+fn prepare_disk(config: &Config, disk: &Path, run: &Path, accounts: &Accounts) -> anyhow::Result<PathBuf> {
     let disk = std::path::absolute(disk).with_context(|| disk.display().to_string())?;
     if !disk.exists() {
         bail!("vm.disk: {} does not exist", disk.display());
@@ -75,7 +73,8 @@ fn prepare_disk(config: &Config, disk: &Path, accounts: &Accounts) -> anyhow::Re
     if !config.vm.snapshot {
         return Ok(disk);
     }
-    let layer = config.vm.sockets.join("disk0.qcow2");
+    // Not in the target's own directory: root writes nothing where others may put a link.
+    let layer = run.join("disk0.qcow2");
     let Some(qemu_img) = program("qemu-img") else {
         log::warn!("qemu-img is not installed: what the target writes to {} stays there", disk.display());
         accounts.give(&disk, accounts.vm.uid, accounts.vm.gid).with_context(|| disk.display().to_string())?;
@@ -149,7 +148,7 @@ mod tests {
         config.vm.accel = config::Accel::Tcg;
         config.vm.qemu = "/bin/sh".to_owned();
         config.vm.extra_args = vec!["-snapshot".to_owned()];
-        let command = command(&config, &crate::account::tests::found()).await.unwrap();
+        let command = command(&config, Path::new("/s/run"), &crate::account::tests::found()).await.unwrap();
         let text: Vec<_> = command.iter().map(|part| part.to_string_lossy()).collect();
         assert_eq!(text[0], "/bin/sh");
         for pair in [["-m", "384"], ["-smp", "2"], ["-accel", "tcg"]] {
@@ -164,7 +163,7 @@ mod tests {
         let layout = config::Layout::under_with_share(Path::new("/s"), None);
         let mut config = Config::defaults(&layout);
         config.vm.qemu = "qemu-system-abacus".to_owned();
-        let error = command(&config, &crate::account::tests::found()).await.unwrap_err();
+        let error = command(&config, Path::new("/s/run"), &crate::account::tests::found()).await.unwrap_err();
         assert!(error.to_string().contains("qemu-system-abacus"), "{error}");
     }
 }

@@ -250,6 +250,46 @@ fn when_kvmd_dies_the_supervisor_releases_every_key_and_button_of_the_target() {
 }
 
 #[test]
+fn a_marked_partition_is_mounted_read_only_and_remounted_on_request() {
+    if !is_root() {
+        return;
+    }
+    let with_fstab = |dir: &std::path::Path| {
+        let etc = dir.join("state/etc");
+        std::fs::create_dir_all(&etc).unwrap();
+        let target = dir.join("state/var/msd");
+        let line = format!("none {} tmpfs ro,X-kvmd.otgmsd-user=kvmd 0 0\n", target.display());
+        std::fs::write(etc.join("fstab"), line).unwrap();
+    };
+    let mut started = Started::with_files("good", with_fstab);
+    let options = |started: &Started| {
+        let text = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        let target = started.state_dir().join("var/msd");
+        let line = text.lines().find(|line| line.split(' ').nth(1) == target.to_str()).map(str::to_owned);
+        line.map(|line| line.split(' ').nth(3).unwrap().to_owned())
+    };
+    let now = options(&started).unwrap();
+    for option in ["ro", "nosuid", "nodev", "noexec"] {
+        assert!(now.split(',').any(|have| have == option), "{option} in {now}");
+    }
+    for rw in [true, false] {
+        assert_eq!(started.ask(&Request::RemountMsd { rw }), Answer::Done);
+        let msd = started.status().msd;
+        assert_eq!((msd.mounted, msd.rw), (true, rw));
+        let now = options(&started).unwrap();
+        assert!(now.starts_with(if rw { "rw," } else { "ro," }), "{now}");
+        assert!(now.contains("noexec"), "{now}");
+    }
+    // A killed supervisor leaves the mount to the next one, which takes it over and lets it go at its end.
+    assert_eq!(started.ask(&Request::RemountMsd { rw: true }), Answer::Done);
+    started.kill();
+    let mut again = started.again();
+    assert!(options(&again).unwrap().starts_with("ro,"));
+    assert_eq!(again.stop(), Some(0));
+    assert_eq!(options(&again), None);
+}
+
+#[test]
 fn bad_settings_stop_the_start_with_64() {
     let mut started = Started::unready("good", "vm: {memory: lots}\n");
     assert_eq!(started.wait(), Some(64));

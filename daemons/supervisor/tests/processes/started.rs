@@ -70,6 +70,15 @@ impl Started {
         Self::start(prepared(role, ""), port, false)
     }
 
+    /// With files of the test's own, which is told the directory that holds `state`.
+    pub(crate) fn with_files(role: &str, files: impl FnOnce(&Path)) -> Self {
+        let dir = prepared(role, "");
+        files(dir.path());
+        let mut started = Self::start(dir, "0", false);
+        started.read_url();
+        started
+    }
+
     pub(crate) fn as_init(role: &str) -> Self {
         let mut started = Self::start(prepared(role, ""), "0", true);
         started.read_url();
