@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
-use crate::Value;
 use crate::extras::{self, Extra, PortResolver, Services};
-use crate::model::{Fan, Health, Hw, Node, Streamer, System, Uptime};
+use crate::health::{self, Doctor};
+use crate::model::{Fan, Health, Hw, Node, Platform, Streamer, System, Uptime};
+use crate::watched::{Tell, Watched};
+use crate::{Value, system, yaml};
 
 /// Where things are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,15 +29,15 @@ pub struct Settings {
     /// Do not tell of past throttling.
     pub ignore_past: bool,
     /// How often health is looked at.
-    pub health_poll: std::time::Duration,
+    pub health_poll: Duration,
     /// The fan daemon's unit.
     pub fan_daemon: String,
     /// The fan daemon's socket; `None`: there is no fan daemon.
     pub fan_socket: Option<PathBuf>,
     /// How long the fan daemon may take.
-    pub fan_timeout: std::time::Duration,
+    pub fan_timeout: Duration,
     /// How often it is asked.
-    pub fan_poll: std::time::Duration,
+    pub fan_poll: Duration,
     /// The level of the contract we keep.
     pub kvmd_version: String,
     /// Our own release.
@@ -44,7 +48,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        let five = std::time::Duration::from_secs(5);
+        let five = Duration::from_secs(5);
         Self {
             root: PathBuf::from("/"),
             meta: PathBuf::from("/etc/kvmd/meta.yaml"),
@@ -63,14 +67,22 @@ impl Default for Settings {
     }
 }
 
+/// How often the name is looked at.
+const NODE_POLL: Duration = Duration::from_secs(1);
+/// How often the uptime is told.
+const UPTIME_POLL: Duration = Duration::from_secs(5);
+/// What stands for the machine's own name in meta.yaml.
+const AUTO: &str = "@auto";
+
 struct Inner {
     settings: Settings,
     services: Arc<dyn Services>,
     ports: PortResolver,
-    health: watch::Sender<Health>,
-    node: watch::Sender<Node>,
-    uptime: watch::Sender<Uptime>,
-    fan: watch::Sender<Fan>,
+    doctor: Mutex<Doctor>,
+    health: Watched<Health>,
+    node: Watched<Node>,
+    uptime: Watched<Uptime>,
+    fan: Watched<Fan>,
 }
 
 /// The handle.
@@ -86,65 +98,108 @@ impl Info {
         ports: PortResolver,
         stop: &CancellationToken,
     ) -> Self {
-        let _ = stop;
-        Self(Arc::new(Inner {
+        let (health_poll, fan_poll) = (settings.health_poll, settings.fan_poll);
+        let doctor = Mutex::new(Doctor::new(settings.root.clone(), settings.ignore_past));
+        let inner = Inner {
             settings,
             services,
             ports,
-            health: watch::Sender::default(),
-            node: watch::Sender::default(),
-            uptime: watch::Sender::default(),
-            fan: watch::Sender::default(),
-        }))
+            doctor,
+            health: Watched::default(),
+            node: Watched::default(),
+            uptime: Watched::default(),
+            fan: Watched::default(),
+        };
+        let info = Self(Arc::new(inner));
+        let own = info.clone();
+        let pollers = async move {
+            tokio::join!(
+                own.0.health.poll(health_poll, Tell::Changes, || own.health()),
+                own.0.node.poll(NODE_POLL, Tell::Changes, || own.node()),
+                own.0.uptime.poll(UPTIME_POLL, Tell::Always, || own.uptime()),
+                own.0.fan.poll(fan_poll, Tell::Changes, || own.fan()),
+            )
+        };
+        tokio::spawn(stop.clone().run_until_cancelled_owned(pollers));
+        info
     }
 
     /// The software and the board.
     pub async fn system(&self) -> System {
-        System::default()
+        self.blocking(|inner| System {
+            kvmd_version: inner.settings.kvmd_version.clone(),
+            release: inner.settings.release.clone(),
+            streamer: inner.settings.streamer.clone(),
+            kernel: system::kernel(),
+            platform: inner.platform(),
+        })
+        .await
     }
 
-    /// How the machine feels.
+    /// How the machine feels, at most a second ago.
     pub async fn health(&self) -> Health {
-        *self.0.health.borrow()
+        self.blocking(Inner::examine).await
     }
 
     /// Health and platform, as old clients ask for them.
     pub async fn hw(&self) -> Hw {
-        Hw::default()
+        self.blocking(|inner| Hw { health: inner.examine(), platform: inner.platform() }).await
     }
 
     /// The administrator's file; `None` when it cannot be read.
     pub async fn meta(&self) -> Option<Value> {
-        None
+        self.blocking(|inner| match yaml::read(&inner.settings.meta) {
+            Ok(mut meta) => {
+                if let Some(host) = meta.pointer_mut("/server/host").filter(|host| *host == AUTO) {
+                    *host = Value::String(system::node().host);
+                }
+                Some(meta)
+            }
+            Err(error) => {
+                log::warn!("{}: {error}", inner.settings.meta.display());
+                None
+            }
+        })
+        .await
     }
 
     /// The add-ons; `None` when their directory cannot be read.
     pub async fn extras(&self) -> Option<BTreeMap<String, Extra>> {
-        extras::read(&self.0.settings.extras, &*self.0.services, &self.0.ports)
+        self.blocking(|inner| {
+            let read = extras::read(&inner.settings.extras, &*inner.services, &inner.ports);
+            read.map_err(|error| log::warn!("{}: {error}", inner.settings.extras.display())).ok()
+        })
+        .await
     }
 
     /// The machine's name.
     pub async fn node(&self) -> Node {
-        self.0.node.borrow().clone()
+        // One system call: not worth a thread.
+        system::node()
     }
 
     /// Time since the start.
     pub async fn uptime(&self) -> Uptime {
-        *self.0.uptime.borrow()
+        self.blocking(|inner| health::uptime(&inner.settings.root)).await
     }
 
-    /// The fan.
+    /// The fan. What a fan daemon says is not asked for yet: there is none of ours.
     pub async fn fan(&self) -> Fan {
-        self.0.fan.borrow().clone()
+        self.blocking(|inner| {
+            let service =
+                inner.settings.fan_socket.as_ref().map(|_| inner.services.state(&inner.settings.fan_daemon));
+            Fan { monitored: service.is_some_and(|service| service.enabled || service.started), state: None }
+        })
+        .await
     }
 
-    /// Health on every change, looked at every `health_poll` while the receiver lives.
+    /// Changes of health, looked for every `health_poll` while the receiver lives. What is now, [`Info::health`] says.
     #[must_use]
     pub fn watch_health(&self) -> watch::Receiver<Health> {
         self.0.health.subscribe()
     }
 
-    /// The name on every change, looked at every second while the receiver lives.
+    /// Changes of the name, looked for every second while the receiver lives. What is now, [`Info::node`] says.
     #[must_use]
     pub fn watch_node(&self) -> watch::Receiver<Node> {
         self.0.node.subscribe()
@@ -156,9 +211,31 @@ impl Info {
         self.0.uptime.subscribe()
     }
 
-    /// The fan on every change, looked at every `fan_poll` while the receiver lives.
+    /// Changes of the fan, looked for every `fan_poll` while the receiver lives. What is now, [`Info::fan`] says.
     #[must_use]
     pub fn watch_fan(&self) -> watch::Receiver<Fan> {
         self.0.fan.subscribe()
+    }
+
+    /// Files may be on a slow card, and a firmware takes its time.
+    async fn blocking<T: Default + Send + 'static>(
+        &self,
+        read: impl FnOnce(&Inner) -> T + Send + 'static,
+    ) -> T {
+        let inner = Arc::clone(&self.0);
+        spawn_blocking(move || read(&inner)).await.unwrap_or_else(|error| {
+            log::error!("reading about this machine failed: {error}");
+            T::default()
+        })
+    }
+}
+
+impl Inner {
+    fn examine(&self) -> Health {
+        self.doctor.lock().unwrap_or_else(PoisonError::into_inner).look(Instant::now())
+    }
+
+    fn platform(&self) -> Platform {
+        system::platform(&self.settings.root, &self.settings.platform)
     }
 }

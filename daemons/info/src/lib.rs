@@ -14,6 +14,7 @@ mod handle;
 mod health;
 mod model;
 mod system;
+mod watched;
 mod yaml;
 
 pub use extras::{Extra, PortResolver, ServiceState, Services};
