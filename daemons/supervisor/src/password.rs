@@ -23,6 +23,7 @@ const PASSWORD: &str = "admin";
 pub fn first(layout: &Layout, config: &Config, accounts: &Accounts) -> anyhow::Result<()> {
     let path = &config.kvmd.auth.internal.file;
     let state = layout.kvmd_state();
+    let is_first_start = !path.exists();
     for (name, to) in [("htpasswd", path.clone()), ("totp.secret", state.join("totp.secret"))] {
         let from = layout.etc.join(name);
         // Only into our own directory: a file that a person's settings name stays where it is.
@@ -31,6 +32,11 @@ pub fn first(layout: &Layout, config: &Config, accounts: &Accounts) -> anyhow::R
             write(&to, &content, accounts)?;
             log::info!("{} is taken over from {}", to.display(), from.display());
         }
+    }
+    // A secret that went missing later stays missing, and shuts the door: it must not turn the codes off.
+    let secret = state.join("totp.secret");
+    if is_first_start && !secret.exists() {
+        write(&secret, b"", accounts)?;
     }
     if layout.has_state() && path.starts_with(&state) && !path.exists() {
         let mut salt = [0; 16];
@@ -72,9 +78,13 @@ mod tests {
         first(&layout, &config, &accounts).unwrap();
         let text = fs::read_to_string(path).unwrap();
         assert!(text.starts_with("admin:{SSHA512}"), "{text}");
+        let secret = layout.kvmd_state().join("totp.secret");
+        assert_eq!(fs::read_to_string(&secret).unwrap(), "", "no codes are asked for");
+        fs::remove_file(&secret).unwrap();
         fs::write(path, "").unwrap();
         first(&layout, &config, &accounts).unwrap();
         assert_eq!(fs::read_to_string(path).unwrap(), "", "an emptied file is a person's wish");
+        assert!(!secret.exists(), "a secret that went missing must not turn the codes off");
 
         let appliance = Layout { state: None, ..layout };
         fs::remove_file(path).unwrap();
