@@ -162,10 +162,18 @@ impl Owner {
                 () = wake.woken() => {}
                 request = inbox.recv() => match request {
                     Some(request) => self.serve(request),
-                    None => break,
+                    None => return self.wind_down().await,
                 },
             }
             self.show();
+        }
+    }
+
+    /// Nobody is left to ask for anything: pulses under way still last as long as they were meant to.
+    async fn wind_down(mut self) {
+        while let Some(deadline) = self.deadline() {
+            sleep_until(deadline).await;
+            self.advance();
         }
     }
 
