@@ -43,7 +43,6 @@ pub struct Place {
     program: PathBuf,
     /// Where the journal's files are, seen from everywhere.
     pub dir: PathBuf,
-    made: Vec<PathBuf>,
 }
 
 /// What keeps a journald from running here, for people.
@@ -83,9 +82,8 @@ pub fn prepare(dir: &Path, accounts: &Accounts) -> Result<Place, Error> {
     let none: Option<&str> = None;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .map_err(refused("keeping mounts to ourselves"))?;
-    let mut made = Vec::new();
     for path in [RUNTIME, VOLATILE] {
-        make_all(Path::new(path), &mut made).map_err(refused("making a mount point"))?;
+        fs::create_dir_all(path).map_err(refused("making a mount point"))?;
     }
     mount(
         Some("tmpfs"),
@@ -107,20 +105,7 @@ pub fn prepare(dir: &Path, accounts: &Accounts) -> Result<Place, Error> {
     file::directory(dir, 0o2755).map_err(refused("the journal's directory"))?;
     mount(Some(dir), VOLATILE, none, MsFlags::MS_BIND, none)
         .map_err(refused("binding the journal's directory"))?;
-    Ok(Place { program, dir: dir.to_owned(), made })
-}
-
-/// Makes a directory and its parents, noting which were not there.
-fn make_all(path: &Path, made: &mut Vec<PathBuf>) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = path.parent() {
-        make_all(parent, made)?;
-    }
-    fs::create_dir(path)?;
-    made.push(path.to_owned());
-    Ok(())
+    Ok(Place { program, dir: dir.to_owned() })
 }
 
 /// Journald needs a valid machine id; a container may have an empty one. Ours is seen in our namespace only.
@@ -159,13 +144,11 @@ impl Place {
         }
     }
 
-    /// Undoes the mounts and the directories made for them, when journald is gone.
+    /// Undoes the mounts, when journald is gone. The empty directories stay: removing a directory takes away
+    /// what another namespace has mounted there, and that may be another run's journal.
     pub fn close(&self) {
         for path in [VOLATILE, RUNTIME] {
             let _ = umount2(path, MntFlags::MNT_DETACH);
-        }
-        for path in self.made.iter().rev() {
-            let _ = fs::remove_dir(path);
         }
     }
 
