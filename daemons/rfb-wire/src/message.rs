@@ -85,6 +85,12 @@ pub fn key_extended(pressed: bool, keysym: u32, code: u32) -> [u8; 12] {
     [255, 0, 0, u8::from(pressed), k[0], k[1], k[2], k[3], c[0], c[1], c[2], c[3]]
 }
 
+/// ClientCutText without text: means nothing, but counts as activity of the client.
+#[must_use]
+pub fn cut_text_empty() -> [u8; 8] {
+    [6, 0, 0, 0, 0, 0, 0, 0]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -123,6 +123,12 @@ async fn serve(mut stream: UnixStream, mut look: watch::Receiver<Look>) -> io::R
                 }
                 4 => drop(stream.read_exact(&mut [0; 7]).await?),
                 5 => drop(stream.read_exact(&mut [0; 5]).await?),
+                6 => {
+                    stream.read_exact(&mut [0; 3]).await?;
+                    for _ in 0..stream.read_u32().await? {
+                        stream.read_u8().await?;
+                    }
+                }
                 _ => return Err(io::ErrorKind::InvalidData.into()),
             },
             changed = look.changed() => if changed.is_err() { return Ok(()) },

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use log::{debug, info, warn};
-use rfb_wire::message::Area;
+use rfb_wire::message::{self, Area};
 use rfb_wire::{Client, Event};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -16,6 +17,8 @@ use super::{Leds, Settings};
 
 /// Bytes read at once.
 const CHUNK: usize = 64 * 1024;
+/// Silence after which the server is asked for a sign of life.
+const PROBE: Duration = Duration::from_secs(1);
 
 pub(super) struct Owner {
     pub(super) path: PathBuf,
@@ -81,7 +84,7 @@ impl Owner {
             painter.resize(link.client.size());
             link.client.request_update(false);
         }
-        let (mut asked, mut heard) = (Instant::now(), Instant::now());
+        let (mut asked, mut heard, mut probed) = (Instant::now(), Instant::now(), Instant::now());
         // An update is on its way: asking again before it came would only queue work in QEMU.
         let mut waiting = self.painter.is_some();
         loop {
@@ -97,14 +100,19 @@ impl Owner {
                     waiting &= !complete;
                 }
                 () = sleep_until(wake), if timed => {
-                    // A nudge is answered at once, picture or not: silence means that QEMU hangs.
-                    if waiting && heard.elapsed() > self.settings.handshake {
-                        return Err(io::ErrorKind::TimedOut.into());
-                    }
                     if waiting {
-                        link.client.request_area(false, Area { x: 0, y: 0, width: 1, height: 1 });
+                        link.client.send(&message::cut_text_empty());
+                        if heard.elapsed() > self.settings.handshake {
+                            return Err(io::ErrorKind::TimedOut.into());
+                        }
+                        // One pixel, changed or not, is answered at once: silence means that QEMU hangs.
+                        if heard.elapsed() > PROBE && probed.elapsed() > PROBE {
+                            probed = Instant::now();
+                            link.client.request_area(false, Area { x: 0, y: 0, width: 1, height: 1 });
+                        }
+                    } else {
+                        link.client.request_update(true);
                     }
-                    link.client.request_update(true);
                     asked = Instant::now();
                     waiting = true;
                 }
