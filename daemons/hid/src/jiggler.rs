@@ -144,7 +144,8 @@ mod tests {
         let start = Instant::now();
         let waits: Vec<_> = (1..500_u64)
             .map(|seed| {
-                Schedule::new(MINUTE, true, seed * 0x9e37_79b9_7f4a_7c15).wake_at(start).unwrap() - start
+                Schedule::new(MINUTE, true, seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wake_at(start).unwrap()
+                    - start
             })
             .collect();
         assert!(waits.iter().all(|wait| (45..=75).contains(&wait.as_secs())));

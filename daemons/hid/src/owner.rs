@@ -293,3 +293,140 @@ impl<L: Link> Drop for Owner<L> {
 fn log_lost(device: Device, error: &link::Error) {
     info!("{device:?}: {error}; the last report is kept for the host's return");
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hid_wire::{Key, Leds};
+
+    use super::*;
+    use crate::link::{Recorder, Recording};
+
+    const PAUSE: Duration = Duration::from_millis(100);
+
+    struct Rig {
+        owner: Owner<Recorder>,
+        host: Recording,
+        start: Instant,
+        now: Instant,
+    }
+
+    impl Rig {
+        fn new(settings: Settings) -> Self {
+            let (link, host) = Recorder::new();
+            let start = Instant::now();
+            Self { owner: Owner::new(settings, link, 1), host, start, now: start }
+        }
+
+        fn event(&mut self, event: Event) {
+            self.owner.handle(Task::Entry(Entry::Event(event, None)), self.now);
+        }
+
+        fn key(&mut self, key: Key, pressed: bool) {
+            self.event(Event::Key { key, pressed, finish: false });
+        }
+
+        /// Lets time pass, waking the owner whenever it asked to be, the last event being at the start.
+        fn pass(&mut self, time: Duration) {
+            let end = self.now + time;
+            while let Some(at) = self.owner.wake_at(self.start).filter(|at| *at <= end) {
+                self.now = self.now.max(at);
+                self.owner.tick(self.now, self.start);
+            }
+            self.now = end;
+        }
+    }
+
+    #[test]
+    fn the_last_report_is_tried_150_times_and_then_given_up() {
+        let mut rig = Rig::new(Settings::default());
+        rig.host.set_cut(true);
+        rig.key(Key::KEY_A, true);
+        rig.key(Key::KEY_B, true);
+        assert!(!rig.owner.state().keyboard.online);
+        assert_eq!(rig.host.attempts(), 2);
+        rig.pass(PAUSE * 150);
+        assert_eq!(rig.host.attempts(), 2 + 150);
+        assert_eq!(rig.owner.wake_at(rig.start), None);
+        rig.pass(PAUSE * 150);
+        assert_eq!(rig.host.attempts(), 2 + 150);
+    }
+
+    #[test]
+    fn a_retry_delivers_the_last_report_only() {
+        let mut rig = Rig::new(Settings::default());
+        rig.host.set_cut(true);
+        rig.key(Key::KEY_A, true);
+        rig.key(Key::KEY_A, false);
+        rig.pass(PAUSE * 20);
+        rig.host.set_cut(false);
+        rig.pass(PAUSE);
+        assert_eq!(rig.host.take(), [Report::Keyboard([0; 8])]);
+        assert!(rig.owner.state().keyboard.online);
+        rig.pass(PAUSE * 200);
+        assert_eq!(rig.host.take(), []);
+    }
+
+    #[test]
+    fn a_newer_event_takes_the_place_of_the_report_owed() {
+        let mut rig = Rig::new(Settings::default());
+        rig.host.set_cut(true);
+        rig.key(Key::KEY_A, true);
+        rig.host.set_cut(false);
+        rig.key(Key::KEY_B, true);
+        rig.pass(PAUSE * 10);
+        assert_eq!(rig.host.take(), [Report::Keyboard([0, 0, 4, 5, 0, 0, 0, 0])]);
+    }
+
+    #[test]
+    fn a_mouse_that_is_offline_does_not_take_the_keyboard_with_it() {
+        let mut rig = Rig::new(Settings::default());
+        rig.host.set_cut(true);
+        rig.event(Event::Move { x: 0, y: 0 });
+        rig.host.set_cut(false);
+        rig.key(Key::KEY_A, true);
+        let state = rig.owner.state();
+        assert_eq!((state.keyboard.online, state.mouse.online), (true, false));
+        rig.pass(PAUSE);
+        assert!(rig.owner.state().mouse.online);
+    }
+
+    #[test]
+    fn the_jiggler_moves_around_the_last_place_when_nothing_happens() {
+        let mut rig = Rig::new(Settings { jiggler_active: true, ..Settings::default() });
+        rig.event(Event::Move { x: 0, y: 0 });
+        let home = rig.host.take();
+        rig.pass(Duration::from_secs(44));
+        assert_eq!(rig.host.take(), []);
+        rig.pass(Duration::from_secs(33));
+        let moves = rig.host.take();
+        assert_eq!(moves.len(), 11);
+        assert_eq!(moves[10..], home[..]);
+        assert_ne!(moves[0], home[0]);
+        // And again, as nothing else happens.
+        rig.pass(Duration::from_secs(77));
+        assert_eq!(rig.host.take().len(), 11);
+    }
+
+    #[test]
+    fn the_jiggler_cannot_be_switched_on_where_it_is_disabled() {
+        let settings = Settings { jiggler_enabled: false, jiggler_active: true, ..Settings::default() };
+        let mut rig = Rig::new(settings);
+        rig.owner.handle(Task::Entry(Entry::Jiggler(true)), rig.now);
+        assert!(!rig.owner.state().jiggler.active);
+        rig.pass(Duration::from_secs(600));
+        assert_eq!(rig.host.take(), []);
+    }
+
+    #[test]
+    fn dropping_the_owner_releases_everything() {
+        let mut rig = Rig::new(Settings::default());
+        rig.key(Key::KEY_A, true);
+        rig.owner.handle(Task::Leds(Leds::default()), rig.now);
+        drop(rig.owner);
+        let reports = rig.host.take();
+        assert_eq!(reports.len(), 4);
+        assert!(reports[1..].iter().all(|report| report.bytes().iter().all(|byte| *byte == 0)));
+    }
+}

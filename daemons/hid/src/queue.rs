@@ -324,3 +324,106 @@ fn is_release_not_yet_queued(entries: &VecDeque<Entry>, event: &Event) -> bool {
     };
     !matches!(last, Some(Event::Key { pressed: false, .. } | Event::Button { pressed: false, .. }))
 }
+
+#[cfg(test)]
+mod tests {
+    use hid_wire::{Button, Key};
+
+    use super::*;
+
+    fn key(key: Key, pressed: bool) -> Event {
+        Event::Key { key, pressed, finish: false }
+    }
+
+    /// What the owner would get, without waiting.
+    fn drain(queue: &Queue) -> Vec<Event> {
+        let mut events = Vec::new();
+        loop {
+            match queue.take(Some(Instant::now())) {
+                Task::Entry(Entry::Event(event, _)) => events.push(event),
+                Task::Wake => return events,
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_queue_takes_each_release_once_and_no_press() {
+        let now = Instant::now();
+        let queue = Queue::new(2, now);
+        queue.push(key(Key::KEY_A, true), now);
+        queue.push(key(Key::KEY_B, true), now);
+        queue.push(key(Key::KEY_C, true), now);
+        for _ in 0..10_000 {
+            queue.push(key(Key::KEY_A, false), now);
+            queue.push(Event::Button { button: Button::Left, pressed: false }, now);
+            queue.push(key(Key::KEY_A, true), now);
+        }
+        let events = drain(&queue);
+        assert_eq!(
+            events,
+            [
+                key(Key::KEY_A, true),
+                key(Key::KEY_B, true),
+                key(Key::KEY_A, false),
+                Event::Button { button: Button::Left, pressed: false }
+            ]
+        );
+        queue.push(key(Key::KEY_C, true), now);
+        assert_eq!(drain(&queue).len(), 1, "there is room again");
+    }
+
+    #[test]
+    fn a_full_queue_keeps_the_newest_of_consecutive_moves() {
+        let now = Instant::now();
+        let queue = Queue::new(2, now);
+        queue.push(key(Key::KEY_A, true), now);
+        for x in 0..100 {
+            queue.push(Event::Move { x, y: 0 }, now);
+        }
+        assert_eq!(drain(&queue)[1..], [Event::Move { x: 99, y: 0 }]);
+    }
+
+    #[test]
+    fn a_clear_drops_events_and_keeps_settings() {
+        let now = Instant::now();
+        let queue = Queue::new(8, now);
+        queue.push(key(Key::KEY_A, true), now);
+        queue.push_setting(Entry::Jiggler(true));
+        queue.clear(false);
+        queue.push(key(Key::KEY_B, true), now);
+        assert!(matches!(queue.take(None), Task::Clear));
+        assert!(matches!(queue.take(None), Task::Entry(Entry::Jiggler(true))));
+        assert_eq!(drain(&queue), [key(Key::KEY_B, true)]);
+    }
+
+    #[test]
+    fn settings_do_not_grow_a_full_queue() {
+        let now = Instant::now();
+        let queue = Queue::new(1, now);
+        queue.push(key(Key::KEY_A, true), now);
+        for number in 0..1000 {
+            queue.push_setting(Entry::Jiggler(number % 2 == 0));
+            queue.push_setting(Entry::Output(MouseOutput::Usb));
+        }
+        assert_eq!(queue.lock().entries.len(), 3);
+    }
+
+    #[test]
+    fn a_stop_comes_before_everything_else() {
+        let queue = Queue::new(8, Instant::now());
+        queue.push(key(Key::KEY_A, true), Instant::now());
+        queue.clear(true);
+        queue.stop();
+        assert!(matches!(queue.take(None), Task::Stop));
+    }
+
+    #[test]
+    fn a_client_cannot_queue_a_million_deltas() {
+        let queue = Queue::new(8, Instant::now());
+        queue.push(Event::Wheel { deltas: vec![(1, 1); 1 << 20], squash: false }, Instant::now());
+        assert!(
+            matches!(&drain(&queue)[..], [Event::Wheel { deltas, .. }] if deltas.len() == Event::MAX_DELTAS)
+        );
+    }
+}

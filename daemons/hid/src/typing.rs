@@ -28,10 +28,9 @@ impl Hid {
     /// keyboard meanwhile (a session opening or closing), the modifiers are pressed again and nothing is left out. A
     /// future dropped half-way releases what it holds.
     pub async fn print(&self, text: &str, keymap: &Keymap, delay: Duration) -> Printed {
-        let resets = self.shared.queue.resets();
+        let mut hands = Hands::new(&self.shared.queue);
         let _turn = self.shared.printing.lock().await;
         let untypable = keymap.untypable(text);
-        let mut hands = Hands::new(&self.shared.queue, resets);
         let mut interrupted = false;
         for stroke in Strokes::new(text, keymap) {
             if hands.strike(stroke, delay).await.is_err() {
@@ -47,9 +46,8 @@ impl Hid {
     ///
     /// A clear meanwhile does not stop it either; a reset does. A future dropped half-way releases what it holds.
     pub async fn shortcut(&self, keys: &[Key]) {
-        let resets = self.shared.queue.resets();
+        let mut hands = Hands::new(&self.shared.queue);
         let _turn = self.shared.shortcut.lock().await;
-        let mut hands = Hands::new(&self.shared.queue, resets);
         let presses = keys.iter().map(|key| Stroke { key: *key, pressed: true });
         let releases = keys.iter().rev().map(|key| Stroke { key: *key, pressed: false });
         for stroke in presses.chain(releases) {
@@ -72,8 +70,9 @@ struct Hands<'a> {
 }
 
 impl<'a> Hands<'a> {
-    fn new(queue: &'a Queue, resets: u64) -> Self {
-        Self { queue, held: Vec::new(), clears: queue.clears(), resets }
+    /// From here on clears and resets count, also while the turn has not come.
+    fn new(queue: &'a Queue) -> Self {
+        Self { queue, held: Vec::new(), clears: queue.clears(), resets: queue.resets() }
     }
 
     async fn strike(&mut self, stroke: Stroke, delay: Duration) -> Result<(), Interrupted> {
@@ -94,21 +93,20 @@ impl<'a> Hands<'a> {
 
     async fn queue_stroke(&mut self, stroke: Stroke) -> Result<(), Interrupted> {
         loop {
-            if self.queue.resets() != self.resets {
-                self.held.clear();
-                return Err(Interrupted);
-            }
             match self.send(stroke.key, stroke.pressed).await {
                 Fate::Done => return Ok(()),
                 Fate::Closed => return Err(Interrupted),
                 Fate::Cleared(clears) => {
+                    // A reset is a clear, too. One that comes after this look is noticed as the next clear.
+                    if self.queue.resets() != self.resets {
+                        return Err(Interrupted);
+                    }
                     self.clears = clears;
+                    self.hold_again(stroke.key).await;
                     if !stroke.pressed {
-                        // The clear released it, and everything this sequence holds is pressed again below.
-                        self.hold_again(stroke.key).await;
+                        // The clear released it.
                         return Ok(());
                     }
-                    self.hold_again(stroke.key).await;
                 }
             }
         }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hid_wire::{Leds, Report};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::{Error, Link};
 
@@ -14,6 +14,7 @@ const MAX_REPORTS: usize = 1 << 17;
 #[derive(Debug, Default)]
 struct Shared {
     taken: Mutex<Taken>,
+    arrived: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -70,6 +71,17 @@ impl Recording {
         self.shared.lock().reports.drain(..).collect()
     }
 
+    /// Waits until this many reports have arrived since the last [`Self::take`].
+    pub async fn wait(&self, count: usize) {
+        loop {
+            let arrived = self.shared.arrived.notified();
+            if self.shared.lock().reports.len() >= count {
+                return;
+            }
+            arrived.await;
+        }
+    }
+
     /// How often something was sent, with success or without.
     #[must_use]
     pub fn attempts(&self) -> usize {
@@ -103,6 +115,8 @@ impl Link for Recorder {
             taken.reports.pop_front();
         }
         taken.reports.push_back(*report);
+        drop(taken);
+        self.shared.arrived.notify_waiters();
         Ok(())
     }
 

@@ -227,3 +227,162 @@ async fn follow<A, B: PartialEq>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use tempfile::TempDir;
+    use tokio_util::sync::{CancellationToken, DropGuard};
+    use vm::fake::Monitor;
+
+    use super::*;
+    use crate::{Hid, Settings};
+
+    /// A machine, and a keyboard and mouse that lead to it.
+    struct Rig {
+        hid: Hid,
+        machine: Monitor,
+        seen: usize,
+        _stop: DropGuard,
+        _dir: TempDir,
+    }
+
+    impl Rig {
+        async fn start() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("qmp.sock");
+            let machine = Monitor::listen(&path).unwrap();
+            let stop = CancellationToken::new();
+            let qmp = Qmp::connect(path, stop.clone());
+            qmp.run_state().wait_for(|state| *state == RunState::Running).await.unwrap();
+            let (_, leds) = watch::channel(Some(vm::screen::Leds { num: true, ..Default::default() }));
+            let link = Vm::new(qmp, leds).with_pace(Duration::ZERO);
+            let (hid, _) = crate::spawn(Settings::default(), link, stop.clone()).unwrap();
+            Self { hid, machine, seen: 0, _stop: stop.drop_guard(), _dir: dir }
+        }
+
+        /// What QEMU was told since the last call, as one line a command.
+        async fn told(&mut self) -> Vec<String> {
+            self.hid.flush().await;
+            let commands = self.machine.commands();
+            let new = commands[self.seen..].iter().map(|(_, arguments)| short(arguments)).collect();
+            self.seen = commands.len();
+            new
+        }
+    }
+
+    /// The events of a command, short: `+a -shift abs.x=5`.
+    fn short(arguments: &Value) -> String {
+        let events = arguments["events"].as_array().unwrap().iter();
+        let words: Vec<String> = events
+            .map(|event| {
+                let data = &event["data"];
+                let sign = if data["down"] == true { '+' } else { '-' };
+                let text = |value: &Value| value.as_str().unwrap().to_owned();
+                match text(&event["type"]).as_str() {
+                    "key" => format!("{sign}{}", text(&data["key"]["data"])),
+                    "btn" => format!("{sign}{}", text(&data["button"])),
+                    kind => format!("{kind}.{}={}", text(&data["axis"]), data["value"]),
+                }
+            })
+            .collect();
+        words.join(" ")
+    }
+
+    fn key(key: Key, pressed: bool) -> crate::Event {
+        crate::Event::Key { key, pressed, finish: false }
+    }
+
+    #[test]
+    fn keys_go_up_before_modifiers_and_down_after_them() {
+        let order =
+            changes(&[Key::SHIFT_LEFT, Key::KEY_A, Key::KEY_B], &[Key::KEY_B, Key::KEY_C, Key::CONTROL_LEFT]);
+        let expected =
+            [(Key::KEY_A, false), (Key::SHIFT_LEFT, false), (Key::CONTROL_LEFT, true), (Key::KEY_C, true)];
+        assert_eq!(order, expected);
+        assert_eq!(changes(&[Key::KEY_A], &[Key::KEY_A]), []);
+    }
+
+    #[test]
+    fn every_key_has_a_name_in_qemu() {
+        for key in Key::all() {
+            assert!(Event::key(key.evdev(), true).is_some(), "{key}");
+        }
+    }
+
+    #[tokio::test]
+    async fn qemu_hears_what_changed() {
+        let mut rig = Rig::start().await;
+        rig.hid.inject(key(Key::SHIFT_LEFT, true));
+        rig.hid.inject(key(Key::KEY_A, true));
+        assert_eq!(rig.told().await, ["+shift", "+a"]);
+        rig.hid.clear();
+        assert_eq!(rig.told().await, ["-a -shift"]);
+        rig.hid.clear();
+        assert_eq!(rig.told().await, Vec::<String>::new(), "and nothing that it knows");
+    }
+
+    #[tokio::test]
+    async fn many_keys_are_released_in_pieces_that_fit_the_queue() {
+        let mut rig = Rig::start().await;
+        for pressed in [Key::ALT_RIGHT, Key::HOME, Key::END, Key::INSERT, Key::DELETE, Key::ARROW_UP] {
+            rig.hid.inject(key(pressed, true));
+        }
+        assert_eq!(rig.told().await.len(), 6);
+        rig.hid.clear();
+        let told = rig.told().await;
+        assert_eq!(told.iter().map(|batch| batch.split(' ').count()).collect::<Vec<_>>(), [4, 2]);
+        assert!(told[1].ends_with("-alt_r"));
+    }
+
+    #[tokio::test]
+    async fn pointers_and_wheels_become_axes_and_notches() {
+        let mut rig = Rig::start().await;
+        rig.hid.inject(crate::Event::Move { x: i16::MAX, y: 0 });
+        rig.hid.inject(crate::Event::Button { button: crate::Button::Up, pressed: true });
+        rig.hid.inject(crate::Event::Wheel { deltas: vec![(1, -2)], squash: false });
+        rig.hid.set_mouse_output("usb_rel");
+        rig.hid.inject(crate::Event::Relative { deltas: vec![(-128, 3)], squash: false });
+        assert_eq!(
+            rig.told().await,
+            [
+                "abs.x=32767 abs.y=16383",
+                "abs.x=32767 abs.y=16383 +side",
+                "abs.x=32767 abs.y=16383 +wheel-down -wheel-down +wheel-down -wheel-down +wheel-right -wheel-right",
+                "abs.x=32767 abs.y=16383 -side",
+                "rel.x=-127 rel.y=3",
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_machine_that_is_off_is_a_host_that_is_gone() {
+        let mut rig = Rig::start().await;
+        rig.machine.power_off();
+        let mut state = rig.hid.subscribe();
+        state.wait_for(|state| !state.keyboard.online && !state.mouse.online).await.unwrap();
+        rig.hid.inject(key(Key::KEY_A, true));
+        assert_eq!(rig.told().await, Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn what_qemu_refuses_takes_nothing_else_with_it() {
+        let mut rig = Rig::start().await;
+        rig.hid.inject(key(Key::F13, true));
+        rig.hid.inject(key(Key::KEY_A, true));
+        rig.told().await;
+        rig.machine.refuse("input-send-event", "Invalid parameter 'f13'");
+        rig.hid.clear();
+        let told = rig.told().await;
+        assert_eq!(told, ["-f13 -a", "-f13", "-a"]);
+        assert!(rig.hid.subscribe().borrow().keyboard.online);
+    }
+
+    #[tokio::test]
+    async fn lights_of_the_screen_are_lights_of_the_keyboard() {
+        let rig = Rig::start().await;
+        let mut state = rig.hid.subscribe();
+        let leds = state.wait_for(|state| state.keyboard.leds.num).await.unwrap().keyboard.leds;
+        assert_eq!(leds, Leds { num: true, ..Leds::default() });
+    }
+}
