@@ -47,7 +47,7 @@ pub struct Settings {
     /// While the screen is still, QEMU looks at it ever less often, and input by the monitor does not change
     /// that: after 8 s of rest, a typed character was seen to show up only after 0.9 s. After this long
     /// without news it is sent an empty clipboard, which puts it back to 30 ms (the character then took
-    /// about 10 ms; asking for pixels or encodings again did not help). Zero switches this off, and with it
+    /// 7 to 60 ms; asking for pixels or encodings again did not help). Zero switches this off, and with it
     /// the discovery of a QEMU that hangs.
     pub nudge: Duration,
     /// Pause before connecting again; it doubles up to `retry_max`.
