@@ -18,6 +18,7 @@
 //! It does not encode, does not limit the frame rate (a source gives its newest picture whenever it is asked), and knows
 //! no settings file.
 
+pub mod machine;
 pub mod pattern;
 pub mod reopen;
 pub mod replay;
@@ -29,6 +30,7 @@ use std::time::Instant;
 
 use encode::View;
 pub use frames::SourceState;
+pub use machine::Machine;
 pub use pattern::Pattern;
 pub use reopen::Reopening;
 pub use replay::Replay;

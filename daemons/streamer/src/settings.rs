@@ -1,0 +1,67 @@
+//! From the settings file's words to plain settings, and to an open source.
+
+use std::path::Path;
+
+use capture::{Machine, Reopening, Signal, Source, pattern, replay};
+use config::{Format, SourceType};
+use frames::SourceState;
+use tokio_util::sync::CancellationToken;
+
+use crate::Settings;
+
+/// What the work begins with.
+#[must_use]
+pub fn settings(config: &config::Streamer) -> Settings {
+    let size = config
+        .resolution
+        .default
+        .map_or((config.source.width, config.source.height), |size| (size.width, size.height));
+    // A quality of 0 means that clients cannot choose one, not that there is none.
+    let quality = u8::try_from(config.quality).ok().filter(|quality| *quality > 0);
+    let default = Settings::default();
+    Settings { quality: quality.unwrap_or(default.quality), desired_fps: config.desired_fps.default, size }
+}
+
+/// The source that the settings name; it need not be there yet. `sockets` is the directory of the virtual machine's
+/// sockets. Must be called inside a tokio runtime; connections end with `stop`.
+#[must_use]
+pub fn source(config: &config::Streamer, sockets: &Path, stop: &CancellationToken) -> Box<dyn Source> {
+    if config.source.r#type == SourceType::Vm {
+        let (screen, monitor) = (sockets.join("vnc.sock"), sockets.join("qmp-streamer.sock"));
+        return Box::new(Machine::connect(&screen, &monitor, stop));
+    }
+    let config = config.clone();
+    Box::new(Reopening::new(move || open(&config)))
+}
+
+fn open(config: &config::Streamer) -> Result<Box<dyn Source>, Signal> {
+    let source = &config.source;
+    match source.r#type {
+        SourceType::Pattern => {
+            let (width, height) = settings(config).size;
+            let settings = pattern::Settings { width, height, fps: source.fps, still: false };
+            Ok(Box::new(capture::Pattern::new(&settings)))
+        }
+        SourceType::Replay => {
+            let settings = replay::Settings {
+                file: source.file.clone().unwrap_or_default(),
+                format: match source.format {
+                    Format::Yuyv => encode::Format::Yuyv,
+                    Format::Uyvy => encode::Format::Uyvy,
+                    Format::Yuv420 => encode::Format::Yuv420,
+                    Format::Yuv422 => encode::Format::Yuv422,
+                    Format::Bgrx => encode::Format::Bgrx,
+                },
+                width: source.width,
+                height: source.height,
+                fps: source.fps,
+            };
+            Ok(Box::new(capture::Replay::open(&settings)?))
+        }
+        SourceType::Vm | SourceType::V4l2 => {
+            let device = source.device.display();
+            let why = format!("{device}: capture devices are not supported yet");
+            Err(Signal::Lost { state: SourceState::NoCable, why })
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The program as the supervisor runs it: with a ring and a socket by descriptor, killed and started again.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "everything here is a test")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use client::streamer::{SourceState, State};
+use frames::{Frame, Reader};
+
+/// Longer than anything here takes on a busy machine; reaching it is a failure.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Lab {
+    dir: tempfile::TempDir,
+    ring: OwnedFd,
+    listener: UnixListener,
+    notify: UnixDatagram,
+    reader: Reader,
+}
+
+impl Lab {
+    fn new(settings: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("etc")).unwrap();
+        std::fs::write(dir.path().join("settings.yaml"), settings).unwrap();
+        let ring = frames::create(frames::SLOTS, frames::SLOT_BYTES).unwrap();
+        let reader = Reader::attach(frames::read_only(&ring).unwrap()).unwrap();
+        let listener = UnixListener::bind(dir.path().join("streamer.sock")).unwrap();
+        let notify = UnixDatagram::bind(dir.path().join("notify")).unwrap();
+        notify.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self { dir, ring, listener, notify, reader }
+    }
+
+    fn pattern() -> Self {
+        Self::new("kvmd: {streamer: {source: {type: pattern, width: 640, height: 360, fps: 30}}}\n")
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Starts the program and waits until it says that it is ready.
+    fn start(&self) -> Process {
+        // A shell moves what it gets as standard input and output to where LISTEN_FDS says, and puts its own number,
+        // which exec keeps, into LISTEN_PID.
+        let script = concat!(
+            "export LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=ring:streamer; ",
+            r#"exec 3<&0 4<&1 </dev/null >&2 "$@""#,
+        );
+        let child = Command::new("/bin/sh")
+            .args(["-c", script, "sh", env!("CARGO_BIN_EXE_kvmd-streamer")])
+            .arg("--state")
+            .arg(self.path())
+            .arg("--config")
+            .arg(self.path().join("settings.yaml"))
+            .env("NOTIFY_SOCKET", self.path().join("notify"))
+            .env("KVMD_LOG_STDERR", "1")
+            .stdin(self.ring.try_clone().unwrap())
+            .stdout(OwnedFd::from(self.listener.try_clone().unwrap()))
+            .spawn()
+            .unwrap();
+        let process = Process(child);
+        let mut message = [0; 512];
+        loop {
+            let len = self.notify.recv(&mut message).unwrap();
+            if message[..len].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
+                return process;
+            }
+        }
+    }
+
+    /// The next frame that is wanted, from the frame after `seq` on.
+    fn frame_after(&self, mut seq: u64, wanted: impl Fn(&Frame) -> bool) -> Frame {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            if let Some(frame) = self.reader.wait_newer(seq, PATIENCE) {
+                if wanted(&frame) {
+                    return frame;
+                }
+                seq = frame.seq;
+            }
+        }
+        panic!("no such frame after {seq}");
+    }
+
+    /// A connection to the program's socket.
+    fn connect(&self) -> BufReader<UnixStream> {
+        let stream = UnixStream::connect(self.path().join("streamer.sock")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        BufReader::new(stream)
+    }
+}
+
+/// The next state that is wanted.
+fn state(from: &mut BufReader<UnixStream>, wanted: impl Fn(&State) -> bool) -> State {
+    loop {
+        let mut line = String::new();
+        assert!(from.read_line(&mut line).unwrap() > 0, "the connection ended");
+        let state: State = serde_json::from_str(&line).unwrap();
+        if wanted(&state) {
+            return state;
+        }
+    }
+}
+
+/// The running program; killed when the test is over, whatever happens.
+struct Process(Child);
+
+impl Process {
+    fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.0.id()).unwrap());
+        nix::sys::signal::kill(pid, signal).unwrap();
+    }
+
+    fn ended(&mut self) -> ExitStatus {
+        self.0.wait().unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The number the test pattern carries, read from the picture.
+fn number(jpeg: &[u8]) -> u32 {
+    let image = turbojpeg::decompress(jpeg, turbojpeg::PixelFormat::GRAY).unwrap();
+    let dot = capture::pattern::COUNTER_DOT as usize;
+    (0..capture::pattern::COUNTER_BITS)
+        .filter(|bit| image.pixels[image.pitch * dot / 2 + *bit as usize * dot + dot / 2] > 128)
+        .map(|bit| 1 << bit)
+        .sum()
+}
+
+#[test]
+fn pictures_of_the_pattern_come_one_after_the_other_with_their_times() {
+    let lab = Lab::pattern();
+    let _process = lab.start();
+    let (mut seq, mut last) = (0, None);
+    for _ in 0..20 {
+        let frame = lab.frame_after(seq, |frame| frame.meta.online);
+        assert_eq!((frame.meta.width, frame.meta.height), (640, 360));
+        assert!(frame.meta.captured > 0 && frame.meta.captured <= frame.meta.encode_begin);
+        assert!(
+            frame.meta.encode_begin < frame.meta.encode_end && frame.meta.encode_end <= frame.published_ns
+        );
+        let number = number(&frame.data);
+        assert!(last.is_none_or(|last| number > last), "{number} after {last:?}");
+        (seq, last) = (frame.seq, Some(number));
+    }
+    let told = state(&mut lab.connect(), |state| state.source.captured_fps > 0);
+    assert!(told.source.online && told.source.state == SourceState::Live);
+    assert!(told.latency.unwrap().encode.p50_us > 0);
+}
+
+#[test]
+fn killed_at_any_moment_it_goes_on_in_the_same_ring_and_socket() {
+    let lab = Lab::pattern();
+    let mut seq = 0;
+    for _ in 0..5 {
+        let mut process = lab.start();
+        for _ in 0..3 {
+            let frame = lab.frame_after(seq, |frame| frame.meta.online);
+            assert!(frame.seq > seq);
+            assert_eq!(encode::dimensions(&frame.data).unwrap(), (640, 360));
+            seq = frame.seq;
+        }
+        process.signal(nix::sys::signal::Signal::SIGKILL);
+        assert!(!process.ended().success());
+        assert!(lab.reader.latest().unwrap().seq >= seq, "the last picture stays");
+    }
+}
+
+#[test]
+fn settings_by_the_socket_apply_while_it_runs() {
+    let lab = Lab::pattern();
+    let _process = lab.start();
+    let mut socket = lab.connect();
+    let told = state(&mut socket, |_| true);
+    assert_eq!((told.encoder.quality, told.source.desired_fps), (80, 30));
+    let best = lab.frame_after(0, |frame| frame.meta.online).data.len();
+    socket.get_mut().write_all(b"{\"set\":{\"quality\":1,\"resolution\":\"320x240\"}}\n").unwrap();
+    let told = state(&mut socket, |state| state.source.resolution.width == 320);
+    assert_eq!(told.encoder.quality, 1);
+    let frame = lab.frame_after(lab.reader.latest().unwrap().seq, |frame| frame.meta.width == 320);
+    assert!(frame.data.len() < best);
+    socket.get_mut().write_all(b"{\"set\":{\"desired_fps\":2}}\n").unwrap();
+    state(&mut socket, |state| state.source.desired_fps == 2 && (1..=3).contains(&state.source.captured_fps));
+}
+
+#[test]
+fn a_source_that_is_not_there_is_a_named_state_and_a_picture_and_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("frames.yuyv");
+    let settings = format!(
+        "kvmd: {{streamer: {{source: {{type: replay, width: 64, height: 48, file: {}, format: yuyv}}}}}}\n",
+        file.display()
+    );
+    let lab = Lab::new(&settings);
+    let _process = lab.start();
+    let mut socket = lab.connect();
+    let frame = lab.frame_after(0, |_| true);
+    assert_eq!((frame.meta.online, frame.meta.state), (false, frames::SourceState::NoCable));
+    assert!(encode::dimensions(&frame.data).is_ok());
+    state(&mut socket, |state| state.source.state == SourceState::NoCable && !state.source.online);
+
+    std::fs::write(&file, vec![128; 64 * 48 * 2]).unwrap();
+    let live = lab.frame_after(frame.seq, |frame| frame.meta.online);
+    assert_eq!((live.meta.width, live.meta.height), (64, 48));
+    state(&mut socket, |state| state.source.state == SourceState::Live);
+    let again = lab.frame_after(live.seq, |_| true);
+    assert_eq!(again.data, live.data, "unchanged, so repeated as it was");
+    assert!(again.meta.captured > live.meta.captured);
+}
+
+#[test]
+fn asked_to_stop_it_ends_well() {
+    let lab = Lab::pattern();
+    let mut process = lab.start();
+    lab.frame_after(0, |_| true);
+    process.signal(nix::sys::signal::Signal::SIGTERM);
+    assert!(process.ended().success());
+}
+
+#[test]
+fn without_its_descriptors_it_says_so_and_with_bad_settings_it_ends_with_64() {
+    let lab = Lab::new("kvmd: {streamer: {source: {type: teapot}}}\n");
+    let run = |config: &Path| {
+        Command::new(env!("CARGO_BIN_EXE_kvmd-streamer"))
+            .arg("--state")
+            .arg(lab.path())
+            .arg("--config")
+            .arg(config)
+            .env("KVMD_LOG_STDERR", "1")
+            .output()
+            .unwrap()
+    };
+    assert_eq!(run(&lab.path().join("settings.yaml")).status.code(), Some(64));
+    std::fs::write(lab.path().join("good.yaml"), "kvmd: {}\n").unwrap();
+    let output = run(&lab.path().join("good.yaml"));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("\"ring\""));
+}
