@@ -1,0 +1,178 @@
+//! A server in this process: everything but the supervisor, the streamer and real devices.
+
+use api::{
+    server::{self, Listeners, Settings},
+    setup,
+    streamer::frames::Frames,
+};
+use base64::Engine as _;
+use config::{AtxType, Config, HidType, Layout, MsdType};
+use sha2::{Digest as _, Sha512};
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::net::{UnixListener, UnixStream},
+    path::PathBuf,
+    time::Duration,
+};
+use tokio::{runtime::Runtime, sync::oneshot};
+use tokio_util::sync::CancellationToken;
+
+/// Longer than anything takes: reaching it means that something hangs.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The user every request of [`Appliance::admin`] shows.
+pub(crate) const ADMIN: &str = "X-KVMD-User: admin\r\nX-KVMD-Passwd: admin\r\n";
+
+/// A running server. Dropping it stops it.
+pub(crate) struct Appliance {
+    _dir: tempfile::TempDir,
+    pub(crate) address: SocketAddr,
+    pub(crate) unix: PathBuf,
+    stop: CancellationToken,
+    done: Option<oneshot::Receiver<()>>,
+    runtime: Option<Runtime>,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    pub(crate) fn error(&self) -> String {
+        self.json()["result"]["error"].as_str().unwrap().to_owned()
+    }
+}
+
+impl Appliance {
+    pub(crate) fn start() -> Self {
+        Self::start_with(|_| {})
+    }
+
+    /// Starts with changed settings.
+    pub(crate) fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::under(dir.path());
+        for path in [layout.kvmd_state(), layout.var.join("msd"), layout.run.clone()] {
+            std::fs::create_dir_all(path).unwrap();
+        }
+        let hash = [&Sha512::digest(b"adminsalt")[..], b"salt"].concat();
+        let line = format!("admin:{{SSHA512}}{}\n", base64::engine::general_purpose::STANDARD.encode(hash));
+        std::fs::write(layout.kvmd_state().join("htpasswd"), line).unwrap();
+        std::fs::write(layout.kvmd_state().join("totp.secret"), "").unwrap();
+        let mut config = Config::defaults(&layout);
+        config.kvmd.hid.r#type = HidType::Noop;
+        config.kvmd.atx.r#type = AtxType::Fake;
+        config.kvmd.msd.r#type = MsdType::Fake;
+        config.kvmd.log_reader.enabled = false;
+        config.kvmd.auth.usc.kvmd_users.clear();
+        config.vm.enabled = false;
+        change(&mut config);
+
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let unix = dir.path().join("kvmd.sock");
+        let address = tcp.local_addr().unwrap();
+        let listeners = Listeners {
+            http: vec![tcp],
+            unix: Some(UnixListener::bind(&unix).unwrap()),
+            ..Listeners::default()
+        };
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let stop = CancellationToken::new();
+        let (finished, done) = oneshot::channel();
+        let (ready, started) = std::sync::mpsc::sync_channel(1);
+        let token = stop.clone();
+        runtime.spawn(async move {
+            let mut devices = setup::start(&config, &layout, Frames::none(), &token).unwrap();
+            let settings = Settings { https_port: 443, workers: 1, drain: Duration::from_secs(1) };
+            let servers = server::start(&devices.handles, listeners, settings).unwrap();
+            ready.send(()).unwrap();
+            token.cancelled().await;
+            servers.stop().await;
+            while devices.owners.join_next().await.is_some() {}
+            devices.later.cancel();
+            let _ = finished.send(());
+        });
+        started.recv_timeout(PATIENCE).unwrap();
+        Self { _dir: dir, address, unix, stop, done: Some(done), runtime: Some(runtime) }
+    }
+
+    /// Sends these bytes and reads the answer to its end.
+    pub(crate) fn raw(&self, request: &[u8]) -> Answer {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(request).unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        parse(&bytes)
+    }
+
+    /// A request without credentials; `headers` are whole lines.
+    pub(crate) fn ask(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
+        self.raw(&request(method, path, headers, body))
+    }
+
+    /// A request of the administrator.
+    pub(crate) fn admin(&self, method: &str, path: &str) -> Answer {
+        self.ask(method, path, ADMIN, b"")
+    }
+
+    /// A request over the unix socket, without credentials.
+    pub(crate) fn ask_unix(&self, method: &str, path: &str) -> Answer {
+        let mut stream = UnixStream::connect(&self.unix).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(&request(method, path, "", b"")).unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        parse(&bytes)
+    }
+
+    /// Logs in and gives the cookie's line.
+    pub(crate) fn login(&self) -> String {
+        let form = b"user=admin&passwd=admin";
+        let answer =
+            self.ask("POST", "/api/auth/login", "Content-Type: application/x-www-form-urlencoded\r\n", form);
+        assert_eq!(answer.status, 200);
+        let cookie = answer.header("Set-Cookie").unwrap().split(';').next().unwrap().to_owned();
+        format!("Cookie: {cookie}\r\n")
+    }
+}
+
+impl Drop for Appliance {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        let (Some(runtime), Some(done)) = (self.runtime.take(), self.done.take()) else { return };
+        let _ = runtime.block_on(async { tokio::time::timeout(PATIENCE, done).await });
+        runtime.shutdown_background();
+    }
+}
+
+fn request(method: &str, path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+    let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+    let head =
+        format!("{method} {path} HTTP/1.1\r\nHost: kvm.local\r\nConnection: close\r\n{headers}{length}\r\n");
+    [head.as_bytes(), body].concat()
+}
+
+fn parse(bytes: &[u8]) -> Answer {
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or(bytes.len());
+    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    Answer { status, head, body: bytes.get(end + 4..).unwrap_or_default().to_vec() }
+}

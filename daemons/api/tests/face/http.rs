@@ -1,0 +1,210 @@
+//! Requests and answers.
+
+use crate::appliance::{ADMIN, Appliance};
+use api::routes::{self, Need};
+
+#[test]
+fn every_route_answers_401_without_a_session() {
+    let appliance = Appliance::start();
+    let stream = api::streamer::STREAM_ROUTES.iter().map(|row| (row, row.path.to_owned()));
+    let table = routes::all().map(|row| (row, format!("/api{}", row.path)));
+    for (row, path) in table.chain(stream).filter(|(row, _)| row.need != Need::Nothing) {
+        let answer = appliance.ask(row.method, &path, "", b"");
+        assert_eq!((answer.status, answer.error().as_str()), (401, "UnauthorizedError"), "{row:?}");
+    }
+}
+
+#[test]
+fn every_route_knows_its_own_methods_before_it_asks_who_comes() {
+    let appliance = Appliance::start();
+    for row in routes::all() {
+        let answer = appliance.ask("HEAD", &format!("/api{}", row.path), "", b"");
+        assert_eq!(answer.status, 405, "{row:?}");
+        assert!(answer.header("Allow").is_some_and(|allow| allow.contains(row.method)), "{row:?}");
+        assert!(answer.header("Content-Type").is_some_and(|kind| kind.starts_with("text/plain")), "{row:?}");
+    }
+}
+
+#[test]
+fn the_pages_send_strangers_to_the_login() {
+    let appliance = Appliance::start();
+    for path in ["/", "/index.html", "/nope"] {
+        let answer = appliance.ask("GET", path, "", b"");
+        assert_eq!((answer.status, answer.header("Location")), (302, Some("/login")), "{path}");
+    }
+    assert_eq!(appliance.ask("GET", "/login/", "", b"").status, 200);
+    assert_eq!(appliance.ask("GET", "/login", "", b"").header("Location"), Some("/login/"));
+    let page = appliance.ask("GET", "/", ADMIN, b"");
+    assert_eq!(page.status, 200);
+    assert!(page.header("Cache-Control").is_some_and(|value| value.contains("no-store")));
+}
+
+#[test]
+fn the_first_carrier_decides() {
+    let appliance = Appliance::start();
+    let cookie = appliance.login();
+    let wrong = "X-KVMD-User: admin\r\nX-KVMD-Passwd: wrong\r\n";
+    for (headers, status) in [
+        (cookie.as_str(), 200),
+        (ADMIN, 200),
+        (&format!("{cookie}{wrong}"), 403),
+        (&format!("{cookie}X-KVMD-User: \r\n"), 200),
+        ("Cookie: auth_token=xyz\r\n", 400),
+        ("Cookie: auth_token=\r\n", 401),
+        (&format!("Cookie: auth_token={}\r\n", "0".repeat(64)), 403),
+        ("Authorization: basic YWRtaW46YWRtaW4=\r\n", 200),
+        ("Authorization: Basic !!!\r\n", 401),
+        ("Authorization: Bearer x\r\n", 401),
+        ("", 401),
+    ] {
+        assert_eq!(appliance.ask("GET", "/api/auth/check", headers, b"").status, status, "{headers:?}");
+    }
+}
+
+#[test]
+fn logging_out_ends_every_session_of_the_user() {
+    let appliance = Appliance::start();
+    let (first, second) = (appliance.login(), appliance.login());
+    assert_eq!(appliance.ask("POST", "/api/auth/logout", ADMIN, b"").status, 400, "without a cookie");
+    assert_eq!(appliance.ask("POST", "/api/auth/logout", &first, b"").status, 200);
+    for cookie in [&first, &second] {
+        assert_eq!(appliance.ask("GET", "/api/auth/check", cookie, b"").status, 403);
+    }
+}
+
+#[test]
+fn the_login_cookie_has_the_attributes_of_the_contract() {
+    let appliance = Appliance::start();
+    let form = |body: &[u8]| {
+        appliance.ask("POST", "/api/auth/login", "Content-Type: application/x-www-form-urlencoded\r\n", body)
+    };
+    let answer = form(b"user=admin&passwd=admin");
+    assert!(answer.header("Set-Cookie").unwrap().ends_with("; HttpOnly; Path=/; SameSite=Strict"));
+    let answer = form(b"user=admin&passwd=admin&redirect=/kvm/");
+    assert_eq!((answer.status, answer.header("Location")), (302, Some("/kvm/")));
+    for (body, status) in [
+        (&b"user=admin&passwd=bad"[..], 403),
+        (b"user=Admin&passwd=bad", 400),
+        (b"user=admin&passwd=admin&redirect=//evil.example", 400),
+        (b"user=admin&passwd=admin&expire=abc", 400),
+        (b"", 400),
+    ] {
+        assert_eq!(form(body).status, status, "{}", String::from_utf8_lossy(body));
+    }
+}
+
+#[test]
+fn a_page_from_elsewhere_may_not_change_anything() {
+    let appliance = Appliance::start();
+    let cookie = appliance.login();
+    let from = |origin: &str| format!("{cookie}Origin: {origin}\r\n");
+    for (origin, status) in [("http://kvm.local", 200), ("http://evil.example", 403), ("null", 403)] {
+        assert_eq!(appliance.ask("POST", "/api/hid/reset", &from(origin), b"").status, status, "{origin}");
+    }
+    assert_eq!(appliance.ask("GET", "/api/hid", &from("http://evil.example"), b"").status, 200);
+}
+
+#[test]
+fn untidy_paths_are_sent_to_their_tidy_form() {
+    let appliance = Appliance::start();
+    for (path, location) in
+        [("/api//hid", "/api/hid"), ("/api/hid/", "/api/hid"), ("/api/info/?a=1", "/api/info?a=1")]
+    {
+        let answer = appliance.admin("GET", path);
+        assert_eq!((answer.status, answer.header("Location")), (308, Some(location)), "{path}");
+    }
+    assert_eq!(appliance.admin("GET", "/api/nope/").status, 404);
+    assert_eq!(appliance.ask_unix("GET", "//hid").header("Location"), Some("/hid"));
+}
+
+#[test]
+fn the_unix_socket_serves_the_api_at_its_root_and_below_api() {
+    let appliance = Appliance::start_with(|config| {
+        let me = nix::unistd::User::from_uid(nix::unistd::getuid()).unwrap().unwrap();
+        config.kvmd.auth.usc.users = vec![me.name];
+    });
+    for path in ["/info", "/api/info", "/hid"] {
+        assert_eq!(appliance.ask_unix("GET", path).status, 200, "{path}");
+    }
+    assert_eq!(appliance.ask_unix("GET", "/auth/check").status, 401, "the kernel's word does not count here");
+    assert_eq!(appliance.ask("GET", "/api/info", "", b"").status, 401, "nor over the network");
+}
+
+#[test]
+fn bad_parameters_are_validator_errors() {
+    let appliance = Appliance::start();
+    for path in [
+        "/api/hid/events/send_key?key=Nope",
+        "/api/hid/events/send_key?key=KeyA&state=on",
+        "/api/hid/events/send_mouse_move?to_x=1.5&to_y=0",
+        "/api/hid/events/send_mouse_wheel",
+        "/api/hid/set_params?jiggler=on",
+        "/api/hid/print?keymap=../secret",
+        "/api/atx/power?action=",
+        "/api/atx/click?button=power&wait=x",
+        "/api/gpio/switch?channel=a+b&state=1",
+        "/api/gpio/pulse?channel=relay1&delay=nan",
+        "/api/msd/set_params?image=../x",
+        "/api/msd/set_connected",
+        "/api/streamer/set_params?quality=0",
+        "/api/msd/write?image=x.iso",
+    ] {
+        let answer = appliance.admin("POST", path);
+        assert_eq!((answer.status, answer.error().as_str()), (400, "ValidatorError"), "{path}");
+    }
+}
+
+#[test]
+fn an_image_goes_in_and_comes_out_again() {
+    let appliance = Appliance::start();
+    let answer = appliance.ask("POST", "/api/msd/write?image=a%20b.iso", ADMIN, b"image data");
+    assert_eq!(
+        answer.json()["result"]["image"],
+        serde_json::json!({"name": "a b.iso", "size": 10, "written": 10})
+    );
+    let answer = appliance.ask("POST", "/api/msd/write?image=a%20b.iso", ADMIN, b"other");
+    assert_eq!(answer.error(), "MsdImageExistsError");
+    let answer = appliance.admin("GET", "/api/msd/read?image=a+b.iso");
+    assert_eq!((answer.status, answer.body.as_slice()), (200, &b"image data"[..]));
+    assert_eq!(answer.header("Content-Disposition"), Some("attachment; filename*=UTF-8''a%20b.iso"));
+    assert_eq!(answer.header("Content-Length"), Some("10"));
+}
+
+#[test]
+fn text_that_is_too_long_is_413() {
+    let appliance = Appliance::start();
+    let answer = appliance.ask("POST", "/api/hid/print", ADMIN, &vec![b'a'; (1 << 20) + 1]);
+    assert_eq!(answer.status, 413);
+    assert_eq!(appliance.ask("POST", "/api/hid/print", ADMIN, b"\xff\xfe").error(), "ValidatorError");
+}
+
+#[test]
+fn garbage_on_the_wire_hurts_nobody() {
+    let appliance = Appliance::start();
+    for garbage in [
+        &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"POST /api/msd/write?image=x HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"GET /api/info HTTP/1.1\r\nHost: x\r\nCookie: \xff\xfe\r\nConnection: close\r\n\r\n",
+        b"GET /api/%ff%00?a=%zz&%=&&&= HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    ] {
+        let status = appliance.raw(&[garbage, b"\r\n\r\n"].concat()).status;
+        assert!(status == 0 || (400..500).contains(&status), "{status} for {garbage:?}");
+    }
+    assert_eq!(appliance.admin("GET", "/api/auth/check").status, 200);
+}
+
+#[test]
+fn without_a_streamer_there_is_no_picture() {
+    let appliance = Appliance::start();
+    for query in ["", "?allow_offline=1", "?load=1", "?preview=bad"] {
+        let answer = appliance.admin("GET", &format!("/api/streamer/snapshot{query}"));
+        assert_eq!((answer.status, answer.error().as_str()), (503, "UnavailableError"), "{query}");
+    }
+    assert_eq!(appliance.admin("GET", "/api/streamer/snapshot?save=bad").status, 400);
+    assert_eq!(
+        appliance.admin("POST", "/api/streamer/set_params?resolution=abc").error(),
+        "StreamerResolutionNotSupported"
+    );
+}

@@ -1,0 +1,8 @@
+//! The network face with fake devices behind it, asked over loopback and a unix socket.
+
+#[cfg(test)]
+mod appliance;
+#[cfg(test)]
+mod http;
+#[cfg(test)]
+mod socket;
