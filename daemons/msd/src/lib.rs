@@ -15,6 +15,8 @@
 //! and when it ends it leaves the drive as it is. (A daemon that restarts in the middle of an installation must not
 //! pull the disk out of it.) Only transfers are ended, and the storage is closed where nothing needs it.
 //!
+//! Drives: [`VmDrive`] (a virtual machine), [`FakeDrive`]; "not fitted" is [`Msd::disabled`].
+//!
 //! Not done here: mounting and remounting (the supervisor does it, by [`Remount`]), JSON, fetching images from elsewhere.
 
 mod download;

@@ -256,7 +256,14 @@ impl Owner {
         if !self.connected() {
             return Err(Error::Disconnected);
         }
+        let written = match &self.seen {
+            Current::Holds(medium) if medium.rw => Some(medium.path.clone()),
+            _ => None,
+        };
         self.drive.eject().await.map_err(drive_failed)?;
+        if let Some(path) = written {
+            sync(path).await;
+        }
         log::info!("disconnected the drive");
         self.drive_changed();
         self.close_storage().await;
@@ -619,6 +626,14 @@ async fn ended(active: &mut Option<Active>) -> Option<Ended> {
 /// Runs something that may block for long, and gives up on it after [`PATIENCE`].
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     timeout(PATIENCE, spawn_blocking(work)).await.ok()?.ok()
+}
+
+/// What the target wrote is on the disk before we say that the drive is out.
+async fn sync(path: PathBuf) {
+    let synced = spawn_blocking(move || std::fs::File::open(path)?.sync_all()).await;
+    if let Ok(Err(error)) = synced {
+        log::error!("what the target wrote may not be on the disk: {error}");
+    }
 }
 
 fn measure(root: &Path, parts: BTreeMap<String, Part>) -> BTreeMap<String, Part> {
