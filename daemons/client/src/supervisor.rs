@@ -25,7 +25,7 @@ pub enum Request {
     StartStreamer,
     /// The streamer is needed no more.
     StopStreamer,
-    /// Stop a service and start it again, its crash count forgotten.
+    /// Stop a service and start it again, its crash count forgotten; one that nobody wants stays stopped.
     Restart {
         /// The service's name as in [`ServiceStatus::name`].
         service: String,

@@ -30,13 +30,18 @@ pub enum Sink {
 ///
 /// The level is `info`, or what `KVMD_LOG` names (`off`, `error`, `warn`, `info`, `debug`, `trace`). Our own
 /// crates' debug lines only: dependencies stay at `warn` unless the level is `trace`. `KVMD_LOG_STDERR=1` asks
-/// for standard error even where a journal answers.
+/// for standard error even where a journal answers, `KVMD_LOG_ECHO=error` for the lines of that level and worse
+/// in both places.
 ///
 /// # Errors
 ///
 /// [`Error::Logger`] when one is installed already.
 pub fn init_logging(identifier: &str) -> Result<Sink, Error> {
-    init_logging_echoing(identifier, LevelFilter::Off)
+    init_logging_echoing(identifier, level_from_env("KVMD_LOG_ECHO").unwrap_or(LevelFilter::Off))
+}
+
+fn level_from_env(name: &str) -> Option<LevelFilter> {
+    std::env::var(name).ok()?.parse().ok()
 }
 
 /// Like [`init_logging`], with lines of `echo` and worse on standard error too: for a program in a terminal whose
@@ -46,8 +51,7 @@ pub fn init_logging(identifier: &str) -> Result<Sink, Error> {
 ///
 /// [`Error::Logger`] when one is installed already.
 pub fn init_logging_echoing(identifier: &str, echo: LevelFilter) -> Result<Sink, Error> {
-    let level =
-        std::env::var("KVMD_LOG").ok().and_then(|name| name.parse().ok()).unwrap_or(LevelFilter::Info);
+    let level = level_from_env("KVMD_LOG").unwrap_or(LevelFilter::Info);
     let wanted = std::env::var_os("KVMD_LOG_STDERR").is_none_or(|value| value != "1");
     // Creating a journal client does not ask whether anybody answers; connecting does.
     let journal = if wanted && journal_answers() {

@@ -95,7 +95,8 @@ impl Appliance {
             wishes.http_port.unwrap_or(nginx.http.port),
         )?;
         let ours = Owner { uid: accounts.kvmd.uid, gid: accounts.socket_gid, mode: 0o660 };
-        let kvmd = socket::unix(&config.kvmd.server.unix, ours, &accounts)?;
+        let api = Owner { mode: config.kvmd.server.unix_mode, ..ours };
+        let kvmd = socket::unix(&config.kvmd.server.unix, api, &accounts)?;
         let streamer = socket::unix(&layout.run.join("streamer.sock"), ours, &accounts)?;
         let ring = frames::create(RING_SLOTS, RING_SLOT_BYTES).context("the frame ring")?;
         let ring_read_only = frames::read_only(&ring).context("the frame ring")?;
@@ -173,6 +174,10 @@ impl Appliance {
         command.extend(self.args.to_flags());
         let watchdog = self.config.supervisor.deadlines.watchdog.as_micros().to_string();
         let mut env = vec![("WATCHDOG_USEC".into(), watchdog.into())];
+        if self.layout.has_state() {
+            // Somebody sits before this run, and need not look into the journal to see why something does not start.
+            env.push(("KVMD_LOG_ECHO".into(), "error".into()));
+        }
         if let Some(dir) = &self.journal_dir {
             env.push(("KVMD_JOURNAL_DIR".into(), dir.into()));
         }

@@ -56,7 +56,7 @@ pub enum Event {
     Want,
     /// Nobody wants it to run.
     Unwant,
-    /// Somebody wants it to run afresh.
+    /// Somebody wants it afresh, if it is to run at all.
     Restart,
     /// It says that it is ready, or was seen to be.
     Ready,
@@ -219,15 +219,10 @@ impl Service {
             Event::Restart => {
                 (self.gentle, self.harsh) = (0, 0);
                 match self.state {
-                    State::Starting { .. } | State::Ready { .. } => {
-                        self.wanted = true;
-                        self.stop(None, now)
-                    }
-                    State::Waiting { .. } => {
-                        self.wanted = true;
-                        self.spawn(now)
-                    }
-                    State::Stopped | State::Stopping { .. } => self.want(now),
+                    State::Starting { .. } | State::Ready { .. } => self.stop(None, now),
+                    State::Waiting { .. } => self.spawn(now),
+                    // What nobody wants is not started by this, and what is wanted while it stops comes back anyway.
+                    State::Stopped | State::Stopping { .. } => None,
                 }
             }
             Event::Ready => {

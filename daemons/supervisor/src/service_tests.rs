@@ -174,6 +174,16 @@ fn a_restart_asked_for_is_no_crash() {
 }
 
 #[test]
+fn a_restart_does_not_start_what_nobody_wants() {
+    let (mut service, now) = ready();
+    service.on(Event::Unwant, now);
+    assert_eq!(service.on(Event::Restart, now), None);
+    assert_eq!(service.on(ended("exit status 0"), now), None);
+    assert_eq!(service.on(Event::Restart, now), None);
+    assert_eq!(service.state(), State::Stopped);
+}
+
+#[test]
 fn a_service_without_readiness_is_ready_at_once() {
     let now = Instant::now();
     let mut service = Service::new(Limits { ready: None, ..LIMITS }, now);

@@ -290,6 +290,31 @@ fn a_marked_partition_is_mounted_read_only_and_remounted_on_request() {
 }
 
 #[test]
+fn its_own_parent_hears_of_readiness_life_and_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let heard = |wanted: &str| {
+        let mut buffer = [0; 512];
+        loop {
+            let len =
+                socket.recv(&mut buffer).unwrap_or_else(|error| panic!("waiting for {wanted}: {error}"));
+            if String::from_utf8_lossy(&buffer[..len]).starts_with(wanted) {
+                return String::from_utf8_lossy(&buffer[..len]).into_owned();
+            }
+        }
+    };
+    let mut started = Started::as_unit("good", &path);
+    heard("READY=1");
+    heard("WATCHDOG=1");
+    started.ask(&Request::StartStreamer);
+    wait_for("its word on the streamer", || heard("STATUS=ready: ").contains("kvmd-streamer").then_some(()));
+    assert_eq!(started.stop(), Some(0));
+    heard("STOPPING=1");
+}
+
+#[test]
 fn bad_settings_stop_the_start_with_64() {
     let mut started = Started::unready("good", "vm: {memory: lots}\n");
     assert_eq!(started.wait(), Some(64));

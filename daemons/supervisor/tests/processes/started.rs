@@ -94,7 +94,19 @@ impl Started {
         started
     }
 
+    /// As systemd starts a `Type=notify` unit with a watchdog.
+    pub(crate) fn as_unit(role: &str, notify: &Path) -> Self {
+        let environment = [("NOTIFY_SOCKET", notify.to_str().unwrap()), ("WATCHDOG_USEC", "300000")];
+        let mut started = Self::start_with(prepared(role, ""), "0", false, &environment);
+        started.read_url();
+        started
+    }
+
     fn start(dir: tempfile::TempDir, port: &str, init: bool) -> Self {
+        Self::start_with(dir, port, init, &[("WATCHDOG_PID", "1")])
+    }
+
+    fn start_with(dir: tempfile::TempDir, port: &str, init: bool, environment: &[(&str, &str)]) -> Self {
         let program = env!("CARGO_BIN_EXE_kvmd-supervisor");
         let mut command = if init {
             let mut command = Command::new("unshare");
@@ -115,7 +127,7 @@ impl Started {
             .env("KVMD_LOG_STDERR", "1")
             .env("KVMD_LOG", "debug")
             .env("SECRET_OF_THE_SUPERVISOR", "x")
-            .env("WATCHDOG_PID", "1")
+            .envs(environment.iter().copied())
             .env("LISTEN_FDS", "3")
             .stdout(Stdio::piped())
             .stderr(log)
