@@ -136,3 +136,66 @@ impl Life {
         self.notifier.stopping();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixDatagram;
+
+    /// A life whose parent is the test.
+    fn life(watchdog: Option<Duration>) -> (Life, UnixDatagram, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let parent = UnixDatagram::bind(&path).unwrap();
+        parent.set_nonblocking(true).unwrap();
+        let life =
+            Life { stop: CancellationToken::new(), notifier: Notifier::new(path.as_os_str()), watchdog };
+        (life, parent, dir)
+    }
+
+    fn heard(parent: &UnixDatagram) -> Vec<String> {
+        let mut buffer = [0; 256];
+        let next =
+            || parent.recv(&mut buffer).ok().map(|len| String::from_utf8_lossy(&buffer[..len]).into_owned());
+        std::iter::from_fn(next).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_watchdog_is_fed_only_while_the_daemon_is_healthy() {
+        let (life, parent, _dir) = life(Some(Duration::from_secs(3)));
+        let mut beats = 0;
+        let stop = life.stop().clone();
+        life.until_stopped(|| {
+            beats += 1;
+            if beats == 5 {
+                stop.cancel();
+            }
+            beats <= 2
+        })
+        .await;
+        assert_eq!(heard(&parent), ["WATCHDOG=1", "WATCHDOG=1", "STOPPING=1"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_fed_three_times_a_period() {
+        let (life, parent, _dir) = life(Some(Duration::from_secs(3)));
+        let _ = tokio::time::timeout(Duration::from_millis(2_999), life.until_stopped(|| true)).await;
+        assert_eq!(heard(&parent).len(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_watchdog_nothing_is_said() {
+        let (life, parent, _dir) = life(None);
+        let _ = tokio::time::timeout(Duration::from_secs(3600), life.until_stopped(|| true)).await;
+        assert_eq!(heard(&parent), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn a_signal_stops_every_branch_of_the_tree() {
+        let life = Life::start().unwrap();
+        let branch = life.stop().child_token();
+        nix::sys::signal::raise(nix::sys::signal::Signal::SIGTERM).unwrap();
+        branch.cancelled().await;
+        life.until_stopped(|| true).await;
+    }
+}
