@@ -21,26 +21,35 @@ need_packages() {
     [ ${#missing[@]} -gt 0 ] || return 0
     say "installing Debian packages: ${missing[*]}"
     as_root apt-get update -qq
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2 ||
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends --no-remove "${missing[@]}" >&2 ||
         die "these packages could not be installed: ${missing[*]}"
 }
 
-# QEMU: what is there, else the newest that Debian offers for this release.
+# QEMU 10 or what is there. Debian 12's own is 7.2: there it comes from backports, without changing the machine's list of
+# sources, and never at the price of a package that is installed.
 need_qemu() {
-    command -v qemu-system-x86_64 >/dev/null && return 0
+    ! command -v qemu-system-x86_64 >/dev/null || return 0
     say "installing Debian package: qemu-system-x86"
-    as_root apt-get update -qq
-    local release
+    local options=(-y -qq --no-install-recommends --no-remove) release lists
     release=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
-    if apt-cache policy qemu-system-x86 | grep -q "$release-backports"; then
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -t "$release-backports" qemu-system-x86 >&2
+    if [ "$release" = bookworm ]; then
+        lists=$(mktemp -d)
+        mkdir "$lists/lists"
+        printf 'deb http://deb.debian.org/debian %s main\n' bookworm bookworm-updates bookworm-backports >"$lists/sources"
+        chmod -R a+rX "$lists"
+        options+=(-o "Dir::Etc::SourceList=$lists/sources" -o Dir::Etc::SourceParts=- -o "Dir::State::Lists=$lists/lists")
+        as_root apt-get update "${options[@]:1:1}" "${options[@]:4}"
+        options+=(-t bookworm-backports)
     else
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends qemu-system-x86 >&2
-    fi || die "qemu-system-x86 could not be installed"
+        as_root apt-get update -qq
+    fi
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install "${options[@]}" qemu-system-x86 >&2 ||
+        die "qemu-system-x86 could not be installed"
+    [ -z "${lists:-}" ] || as_root rm -rf "$lists"
 }
 
 # What `cargo build` needs beside the Rust toolchain.
 need_build_packages() {
-    need_packages build-essential pkg-config libturbojpeg0-dev libsystemd-dev
+    need_packages build-essential pkg-config libsystemd-dev cmake nasm
     command -v cargo >/dev/null || die "no Rust toolchain: install stable Rust from https://rustup.rs"
 }

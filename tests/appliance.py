@@ -152,6 +152,9 @@ class Appliance:
         self.directory = tempfile.TemporaryDirectory(prefix="kvmd-test-")
         self.state = pathlib.Path(state or self.directory.name) / "state"
         self.state.mkdir(exist_ok=True)
+        # Started by root, the daemons run as users of their own: those must come to their files.
+        self.state.parent.chmod(0o755)
+        self.state.chmod(0o755)
         self.https_port, self.http_port = free_port(), free_port()
         self.log_path = pathlib.Path(self.directory.name) / "run.log"
         command = [ROOT / "scripts/run", "--https-port", str(self.https_port), "--http-port", str(self.http_port)]

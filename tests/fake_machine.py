@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import pathlib
 import socketserver
+import tempfile
 import threading
 import time
 
@@ -47,8 +49,13 @@ class Machine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 
 @contextlib.contextmanager
-def appliance_with_fake_machine(directory):
+def appliance_with_fake_machine():
     """An appliance whose keyboard leads to a `Machine`; gives both."""
+    with tempfile.TemporaryDirectory(prefix="kvmd-test-") as directory:
+        yield from _wired(pathlib.Path(directory))
+
+
+def _wired(directory):
     run = directory / "state/run/vm"
     run.mkdir(parents=True)
     for path in (directory, directory / "state", directory / "state/run", run):

@@ -14,7 +14,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
@@ -56,7 +55,7 @@ def throughput(appliance, seconds):
 
 def latency(count):
     """WebSocket message sent to key change at the (fake) machine's monitor."""
-    with tempfile.TemporaryDirectory() as directory, appliance_with_fake_machine(pathlib.Path(directory)) as (appliance, machine):
+    with appliance_with_fake_machine() as (appliance, machine):
         socket = appliance.socket()
         socket.wait_event("hid")
         took = []

@@ -66,8 +66,8 @@ def held_after(keys):
 
 
 @pytest.fixture
-def wired(tmp_path):
-    with appliance_with_fake_machine(tmp_path) as pair:
+def wired():
+    with appliance_with_fake_machine() as pair:
         yield pair
 
 
