@@ -1,9 +1,11 @@
 //! The task that owns the storage and the drive.
 
+mod show;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
@@ -14,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::download::{Compression, Download, Out, Read};
 use crate::drive::{Current, Drive, DriveError, Medium, Remount};
 use crate::handle::Settings;
-use crate::model::{DriveImage, DriveState, Image, Part, State, Storage, Transfer};
+use crate::model::{Part, State};
 use crate::name::{self, ImageName};
 use crate::notice::Notice;
 use crate::scan::{self, Scan};
@@ -565,53 +567,6 @@ impl Owner {
 
     fn check_disconnected(&self) -> Result<(), Error> {
         if self.connected() { Err(Error::Connected) } else { Ok(()) }
-    }
-
-    fn show(&self) {
-        let state = self.state();
-        self.publish.send_if_modified(|shown| {
-            let changed = *shown != state;
-            *shown = state;
-            changed
-        });
-    }
-
-    fn state(&self) -> State {
-        let busy = self.working || self.active.is_some();
-        let Ok(scan) = self.online() else {
-            return State { enabled: true, busy, ..State::default() };
-        };
-        let transfer = |direction| {
-            let active = self.active.as_ref().filter(|active| active.direction == direction)?;
-            Some(Transfer { name: active.name.clone(), size: active.size, done: active.progress.done() })
-        };
-        let storage = Storage {
-            images: Arc::clone(&scan.images),
-            parts: scan.parts.clone(),
-            downloading: transfer(Direction::Out),
-            uploading: transfer(Direction::In),
-        };
-        let Selection { cdrom, rw, .. } = self.selection;
-        let image = self.selection.image.as_deref().map(|name| self.drive_image(scan, name));
-        let drive = DriveState { image, connected: self.connected(), cdrom, rw };
-        State { enabled: true, online: true, busy, drive: Some(drive), storage: Some(storage) }
-    }
-
-    fn drive_image(&self, scan: &Scan, name: &str) -> DriveImage {
-        let name = name.to_owned();
-        if let Some(image) = scan.images.get(&name) {
-            return DriveImage { name, in_storage: true, image: image.clone() };
-        }
-        // Put in by hand from elsewhere, or removed by hand while it is connected.
-        let meta = std::fs::metadata(self.settings.root.join(&name)).ok();
-        let image = Image {
-            complete: true,
-            removable: false,
-            writable: self.selection.rw,
-            size: meta.as_ref().map_or(0, std::fs::Metadata::len),
-            modified: meta.and_then(|meta| meta.modified().ok()).unwrap_or(SystemTime::UNIX_EPOCH),
-        };
-        DriveImage { name, in_storage: false, image }
     }
 }
 
