@@ -40,7 +40,10 @@ pub async fn gather(info: &Info, login_needed: bool) -> wire::Info {
     let (node, system, uptime) = tokio::join!(info.node(), info.system(), info.uptime());
     wire::Info {
         auth: wire::Auth { enabled: login_needed },
-        extras: extras.map(|extras| extras.into_iter().map(|(name, extra)| (name, extra.into())).collect()),
+        // Where there is no directory of extras there are none; pages read the object without looking.
+        extras: Some(
+            extras.unwrap_or_default().into_iter().map(|(name, extra)| (name, extra.into())).collect(),
+        ),
         fan: show_fan(&fan),
         health: show_health(&health),
         meta,
@@ -88,6 +91,11 @@ pub fn show_health(health: &info::Health) -> wire::Health {
     }
 }
 
+/// Pages join these three with dashes and need texts.
+fn told(name: Option<String>) -> Option<String> {
+    name.or_else(|| Some("unknown".to_owned()))
+}
+
 fn show_system(system: info::System) -> wire::System {
     wire::System {
         kvmd: wire::Version { version: system.kvmd_version },
@@ -107,9 +115,9 @@ fn show_system(system: info::System) -> wire::System {
             kind: system.platform.kind.to_owned(),
             base: system.platform.base,
             serial: system.platform.serial,
-            model: system.platform.model,
-            video: system.platform.video,
-            board: system.platform.board,
+            model: told(system.platform.model),
+            video: told(system.platform.video),
+            board: told(system.platform.board),
         },
     }
 }

@@ -116,7 +116,7 @@ pub fn start(
     start.keep(task);
     let topics = topics::start(parts.sources(&streamer), &hub, Legacy(config.kvmd.events.legacy), stop);
     start.keep(empty.start(topics, parts.hid.clone()));
-    Ok(Devices { handles: parts.handles(config, layout, streamer, hub, stop), owners: start.owners, later })
+    Ok(Devices { handles: parts.handles(config, streamer, hub, stop), owners: start.owners, later })
 }
 
 struct Parts {
@@ -144,21 +144,14 @@ impl Parts {
         }
     }
 
-    fn handles(
-        self,
-        config: &Config,
-        layout: &Layout,
-        streamer: Streamer,
-        hub: Hub,
-        stop: &CancellationToken,
-    ) -> Handles {
+    fn handles(self, config: &Config, streamer: Streamer, hub: Hub, stop: &CancellationToken) -> Handles {
         let redirects = config.kvmd.auth.allow_redirects.iter().map(|path| path.to_lowercase()).collect();
         Handles {
             auth: Data::new(self.auth),
             redirects: Data::new(Redirects(redirects)),
             login: Data::new(self.login),
             info: Data::new(self.info),
-            log: Data::new(log_reader(config, layout)),
+            log: Data::new(log_reader(config)),
             hid: Data::new(self.hid),
             keymaps: Data::new(self.keymaps),
             atx: Data::new(self.atx),
@@ -334,14 +327,32 @@ fn streamer_settings(config: &Config) -> owner::Settings {
     }
 }
 
-fn log_reader(config: &Config, layout: &Layout) -> LogReader {
+/// The supervisor says where its own journal lies, when it runs one. Only what our programs wrote is read: any process
+/// may call itself `kvmd`, but the journal itself says which program it was.
+fn log_reader(config: &Config) -> LogReader {
     if !config.kvmd.log_reader.enabled {
         return LogReader(None);
     }
-    let own = layout.run.join("journal");
-    let place = if own.is_dir() { journal::Place::Directory(own) } else { journal::Place::System };
-    let journal = journal::SystemJournal::new(journal::Settings { place, ..journal::Settings::default() });
+    let place = match std::env::var_os("KVMD_JOURNAL_DIR") {
+        Some(dir) if !dir.is_empty() => journal::Place::Directory(dir.into()),
+        _ => journal::Place::System,
+    };
+    let settings = journal::Settings { place, ..journal::Settings::default() };
+    let programs = our_programs(&settings.identifiers);
+    let journal = journal::SystemJournal::new(journal::Settings { programs, ..settings });
     LogReader(Some(journal::Reader::new(Arc::new(journal), LOG_READERS)))
+}
+
+/// Our programs lie beside each other. One that was replaced while it runs is known as deleted.
+fn our_programs(names: &[String]) -> Vec<PathBuf> {
+    let Ok(exe) = std::env::current_exe() else { return Vec::new() };
+    let beside = |name: &String| {
+        let path = exe.with_file_name(name);
+        let mut deleted = path.clone().into_os_string();
+        deleted.push(" (deleted)");
+        [path, deleted.into()]
+    };
+    names.iter().flat_map(beside).collect()
 }
 
 fn open_keymaps(config: &Config) -> Keymaps {
@@ -405,7 +416,10 @@ fn start_atx(config: &Config, machine: &Machine, start: &mut Start<'_>) -> anyho
     let (atx, task) = match settings.r#type {
         AtxType::Disabled => return Ok(atx::Atx::disabled()),
         AtxType::Fake => atx::spawn(ours, atx::FakeLines::new().0, stop),
-        AtxType::Vm => bail!("kvmd.atx.type: vm is not built yet {}", machine.screen.display()),
+        AtxType::Vm => {
+            let (qmp, later) = machine.get("kvmd.atx.type")?;
+            atx::spawn(ours, atx::VmLines::new(qmp.clone(), later.child_token()), stop)
+        }
         AtxType::Gpio => bail!("kvmd.atx.type: gpio is not built yet"),
     };
     start.keep(task);

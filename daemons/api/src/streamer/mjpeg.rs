@@ -187,3 +187,139 @@ async fn final_frame(repeat: Option<Arc<Shot>>) -> Arc<Shot> {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::streamer::{audience::Audience, frames::Frames};
+    use futures_util::StreamExt;
+
+    struct Bench {
+        writer: frames::Writer,
+        frames: Frames,
+        audience: Audience,
+        stop: CancellationToken,
+        _thread: crate::streamer::frames::FramesThread,
+    }
+
+    fn bench() -> Bench {
+        let ring = frames::create(2, 64).unwrap();
+        let writer = frames::Writer::attach(&ring).unwrap();
+        let (frames, thread) = Frames::start(&ring).unwrap();
+        Bench {
+            writer,
+            frames,
+            audience: Audience::default(),
+            stop: CancellationToken::new(),
+            _thread: thread,
+        }
+    }
+
+    impl Bench {
+        fn show(&self, query: &str) -> Show {
+            let flags = flags(&Query::parse(query));
+            Show {
+                viewer: self.frames.watch(),
+                ticket: self.audience.enter(flags.clone()),
+                flags,
+                access: None,
+                stop: self.stop.clone(),
+                pending: VecDeque::from([Bytes::from_static(BOUNDARY.as_bytes())]),
+                headers_sent: false,
+                last: None,
+                last_seq: 0,
+                dropped: 0,
+            }
+        }
+
+        fn publish(&mut self, data: &[u8]) {
+            let meta = frames::Meta {
+                format: frames::Format::Jpeg,
+                width: 2,
+                height: 1,
+                online: true,
+                key: true,
+                captured: 1,
+                encode_begin: 2,
+                encode_end: 3,
+                state: frames::SourceState::Live,
+            };
+            self.writer.publish(&meta, data).unwrap();
+        }
+    }
+
+    /// What is sent up to the text `until`.
+    async fn sent(body: &mut (impl Stream<Item = Result<Bytes, Infallible>> + Unpin), until: &str) -> String {
+        let mut text = String::new();
+        while !text.ends_with(until) {
+            text.push_str(std::str::from_utf8(&body.next().await.unwrap().unwrap()).unwrap());
+        }
+        let timestamp =
+            text.split("X-Timestamp: ").nth(1).and_then(|rest| rest.split('\r').next()).unwrap_or("");
+        text.replace(timestamp, "T")
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_part_is_headers_picture_and_the_next_boundary() {
+        let mut bench = bench();
+        bench.publish(b"JPEG");
+        let mut body = Box::pin(bench.show("").body());
+        assert_eq!(
+            sent(&mut body, "JPEG\r\n--boundarydonotcross\r\n").await,
+            "--boundarydonotcross\r\nContent-Type: image/jpeg\r\nContent-Length: 4\r\nX-Timestamp: T\r\n\r\n\
+             JPEG\r\n--boundarydonotcross\r\n"
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn headers_in_advance_come_before_there_is_a_picture() {
+        let mut bench = bench();
+        let mut body = Box::pin(bench.show("advance_headers=1").body());
+        let head = "--boundarydonotcross\r\nContent-Type: image/jpeg\r\nX-Timestamp: T\r\n\r\n";
+        assert_eq!(sent(&mut body, "\r\n\r\n").await, head);
+        bench.publish(b"JPEG");
+        assert_eq!(
+            sent(&mut body, "\r\n\r\n").await,
+            format!("JPEG\r\n{head}"),
+            "the next part's headers follow at once"
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_probe_gets_no_pictures_and_extra_headers_when_asked() {
+        let mut bench = bench();
+        bench.publish(b"JPEG");
+        let mut body = Box::pin(bench.show("zero_data=true&extra_headers=1").body());
+        let part = sent(&mut body, "\r\n\r\n\r\n--boundarydonotcross\r\n").await;
+        assert!(part.contains("Content-Length: 0\r\n") && part.contains("X-UStreamer-Online: true\r\n"));
+        assert!(part.contains("X-UStreamer-Width: 2\r\n") && !part.contains("JPEG"));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_still_picture_is_sent_twice_to_who_needs_that() {
+        let mut bench = bench();
+        bench.publish(b"JPEG");
+        let mut body = Box::pin(bench.show("dual_final_frames=1").body());
+        sent(&mut body, "JPEG\r\n--boundarydonotcross\r\n").await;
+        sent(&mut body, "JPEG\r\n--boundarydonotcross\r\n").await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn it_ends_when_the_daemon_does() {
+        let bench = bench();
+        let mut body = Box::pin(bench.show("").body());
+        sent(&mut body, BOUNDARY).await;
+        bench.stop.cancel();
+        assert!(body.next().await.is_none());
+        drop(body);
+        assert!(bench.audience.show().is_empty());
+    }
+
+    #[test]
+    fn flags_are_read_as_the_contract_says() {
+        let flags = flags(&Query::parse("key=abc&extra_headers=1x&advance_headers=TRUE&zero_data=no"));
+        assert_eq!(flags.key, "abc");
+        assert!(flags.extra_headers && flags.advance_headers && !flags.zero_data && !flags.dual_final_frames);
+        assert_eq!(super::flags(&Query::parse(&format!("key={}", "x".repeat(65)))).key, "0");
+    }
+}

@@ -383,3 +383,133 @@ fn show_report(report: &Report, params: &Params, audience: &Audience) -> wire::S
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use client::{line, supervisor::Request};
+    use std::path::Path;
+    use tokio::{io::BufReader, net::UnixListener};
+
+    const FPS: Range = Range { min: 0, max: 90 };
+
+    fn settings(dir: &Path) -> Settings {
+        Settings {
+            features: Features { quality: true, resolution: true, h264: false },
+            limits: Limits {
+                desired_fps: FPS,
+                available_resolutions: Some(vec!["1280x720".to_owned()]),
+                ..Limits::default()
+            },
+            params: Params { desired_fps: 30, quality: Some(80), ..Params::default() },
+            forever: false,
+            shutdown_delay: Duration::from_secs(10),
+            reset_delay: Duration::from_secs(1),
+            snapshot_timeout: Duration::from_secs(1),
+            socket: dir.join("streamer.sock"),
+        }
+    }
+
+    fn owner() -> Owner {
+        let settings = Arc::new(settings(Path::new("/nonexistent")));
+        let audience = Audience::default();
+        let state = show(&settings, &settings.params, None, &audience, None);
+        Owner {
+            params: settings.params.clone(),
+            settings,
+            link: None,
+            report: None,
+            audience,
+            saved: watch::channel(None).0,
+            state: watch::channel(state).0,
+            power: watch::channel(false).0,
+            linger_until: None,
+            reset_until: None,
+        }
+    }
+
+    impl Owner {
+        fn on_at(&mut self, watched: bool, now: Instant) -> bool {
+            self.decide(watched, now);
+            *self.power.borrow()
+        }
+    }
+
+    #[tokio::test]
+    async fn it_runs_while_somebody_watches_and_a_while_longer() {
+        let mut owner = owner();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert!(!owner.on_at(false, at(0)), "nobody ever came");
+        assert!(owner.on_at(true, at(1)));
+        assert!(owner.on_at(false, at(5)), "lingers");
+        assert!(owner.on_at(false, at(14)), "still lingers");
+        assert!(owner.on_at(true, at(14)), "somebody came back");
+        assert!(owner.on_at(false, at(20)), "and left: the delay starts again");
+        assert!(owner.on_at(false, at(29)));
+        assert!(!owner.on_at(false, at(30)));
+        assert!(!owner.on_at(false, at(31)), "and stays off");
+    }
+
+    #[tokio::test]
+    async fn a_reset_is_a_pause() {
+        let mut owner = owner();
+        let start = Instant::now();
+        assert!(owner.on_at(true, start));
+        owner.reset_until = Some(start + Duration::from_secs(1));
+        assert!(!owner.on_at(true, start));
+        assert!(owner.on_at(true, start + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn values_outside_the_limits_are_left_out() {
+        let settings = settings(Path::new("/nonexistent"));
+        let mut params = settings.params.clone();
+        let change = Change {
+            quality: Some(50),
+            desired_fps: Some(120),
+            resolution: Some((1, 1)),
+            h264_bitrate: Some(5000),
+            h264_gop: Some(30),
+        };
+        apply(&mut params, &settings, &change);
+        assert_eq!(params, Params { desired_fps: 30, quality: Some(50), ..Params::default() });
+        apply(&mut params, &settings, &Change { resolution: Some((1280, 720)), ..Change::default() });
+        assert_eq!(params.resolution.as_deref(), Some("1280x720"));
+    }
+
+    /// A supervisor that agrees to everything.
+    fn supervisor(dir: &Path) -> (Supervisor, mpsc::Receiver<Request>) {
+        let path = dir.join("supervisor.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let (heard, requests) = mpsc::channel(8);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (from, mut to) = stream.split();
+                let request = line::read(&mut BufReader::new(from)).await.unwrap().unwrap();
+                line::write(&mut to, &client::supervisor::Answer::Done).await.unwrap();
+                heard.send(request).await.unwrap();
+            }
+        });
+        (Supervisor::new(path), requests)
+    }
+
+    #[tokio::test]
+    async fn the_supervisor_hears_what_is_wanted() {
+        let dir = tempfile::tempdir().unwrap();
+        let (supervisor, mut requests) = supervisor(dir.path());
+        let (viewers, watched) = watch::channel(0);
+        let settings = Settings { shutdown_delay: Duration::ZERO, ..settings(dir.path()) };
+        let stop = CancellationToken::new();
+        let (streamer, task) = spawn(settings, Frames::none(), watched, supervisor, stop.clone());
+        viewers.send_replace(1);
+        assert_eq!(requests.recv().await, Some(Request::StartStreamer));
+        viewers.send_replace(0);
+        assert_eq!(requests.recv().await, Some(Request::StopStreamer));
+        let mut state = streamer.subscribe();
+        streamer.change(Change { quality: Some(10), ..Change::default() }).await;
+        state.wait_for(|state| state.params.quality == Some(10)).await.unwrap();
+        stop.cancel();
+        task.await.unwrap();
+    }
+}

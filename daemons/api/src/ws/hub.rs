@@ -251,3 +251,129 @@ impl Client {
         !matches!(self.queue.try_send(message), Err(mpsc::error::TrySendError::Full(_)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hid::link::{Recorder, Recording};
+    use model::atx;
+
+    struct Bench {
+        hub: Hub,
+        recording: Recording,
+        stop: CancellationToken,
+        task: JoinHandle<()>,
+    }
+
+    fn bench() -> Bench {
+        let stop = CancellationToken::new();
+        let (link, recording) = Recorder::new();
+        let (hid, _) = hid::spawn(hid::Settings::default(), link, CancellationToken::new()).unwrap();
+        let empty = Empty::new(stop.clone());
+        let hub = empty.hub();
+        let full: Full = Box::new(|| vec![atx::full(&atx::State::default())]);
+        let task = empty.start(vec![full], hid);
+        Bench { hub, recording, stop, task }
+    }
+
+    async fn text(seat: &mut Seat) -> String {
+        loop {
+            if let Outgoing::Text(text) = seat.queue.recv().await.unwrap() {
+                return text.to_string();
+            }
+        }
+    }
+
+    async fn until(seat: &mut Seat, part: &str) {
+        while !text(seat).await.contains(part) {}
+    }
+
+    fn news(number: usize) -> Vec<Event> {
+        vec![Event::new("news", serde_json::json!({ "number": number }))]
+    }
+
+    #[tokio::test]
+    async fn a_newcomer_hears_the_hello_first_and_everybody_gets_the_full_state_again() {
+        let bench = bench();
+        let mut first = bench.hub.join(true).await.unwrap();
+        assert!(text(&mut first).await.contains("\"loop\""));
+        until(&mut first, "\"atx\"").await;
+        let mut second = bench.hub.join(false).await.unwrap();
+        assert!(text(&mut second).await.contains("\"loop\""));
+        until(&mut second, "\"atx\"").await;
+        until(&mut first, "\"atx\"").await;
+    }
+
+    #[tokio::test]
+    async fn only_clients_that_want_pictures_are_viewers() {
+        let bench = bench();
+        let (mut viewers, mut population) = (bench.hub.viewers(), bench.hub.population());
+        let first = bench.hub.join(true).await.unwrap();
+        let _second = bench.hub.join(false).await.unwrap();
+        population.wait_for(|clients| *clients == 2).await.unwrap();
+        assert_eq!(*viewers.borrow_and_update(), 1);
+        drop(first);
+        viewers.wait_for(|viewers| *viewers == 0).await.unwrap();
+        assert_eq!(*bench.hub.population().borrow(), 1);
+    }
+
+    #[tokio::test]
+    async fn keys_are_released_when_clients_come_and_go() {
+        let bench = bench();
+        let mut population = bench.hub.population();
+        let seat = bench.hub.join(false).await.unwrap();
+        population.wait_for(|clients| *clients == 1).await.unwrap();
+        while bench.recording.take().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        drop(seat);
+        population.wait_for(|clients| *clients == 0).await.unwrap();
+        while bench.recording.take().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_fell_behind_gets_the_full_state_once_it_has_caught_up() {
+        let bench = bench();
+        let mut seat = bench.hub.join(false).await.unwrap();
+        until(&mut seat, "\"atx\"").await;
+        for number in 0..2 * QUEUE {
+            bench.hub.tell(news(number)).await;
+        }
+        // What fitted comes in order, then the state as it is now, and nothing of what was missed.
+        until(&mut seat, &format!("\"number\":{}", QUEUE - 1)).await;
+        assert!(text(&mut seat).await.contains("\"atx\""));
+        bench.hub.tell(news(9999)).await;
+        assert!(text(&mut seat).await.contains("9999"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_never_reads_is_thrown_out_and_others_are_not() {
+        let bench = bench();
+        let deaf = bench.hub.join(false).await.unwrap();
+        let mut other = bench.hub.join(false).await.unwrap();
+        for number in 0..2 * QUEUE {
+            bench.hub.tell(news(number)).await;
+            until(&mut other, &format!("\"number\":{number}}}")).await;
+        }
+        deaf.gone.cancelled().await;
+        assert!(!other.gone.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn there_is_a_last_seat_and_none_after_the_end() {
+        let bench = bench();
+        let mut seats = Vec::new();
+        let mut population = bench.hub.population();
+        for number in 1..=CLIENTS_LIMIT {
+            seats.push(bench.hub.join(false).await.unwrap());
+            population.wait_for(|clients| *clients == number).await.unwrap();
+        }
+        assert!(bench.hub.join(false).await.is_none());
+        bench.stop.cancel();
+        bench.task.await.unwrap();
+        seats[0].gone.cancelled().await;
+        assert!(bench.hub.join(false).await.is_none());
+    }
+}
