@@ -157,6 +157,14 @@ mod tests {
     }
 
     #[test]
+    fn a_free_port_is_the_same_for_every_address() {
+        let addresses = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        let ports: Vec<u16> =
+            tcp(&addresses, 0).unwrap().iter().map(|socket| socket.local_addr().unwrap().port()).collect();
+        assert!(ports.iter().all(|port| *port == ports[0] && *port != 0), "{ports:?}");
+    }
+
+    #[test]
     fn a_port_in_use_is_named_in_the_error() {
         let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST)];
         let first = tcp(&loopback, 0).unwrap();
