@@ -88,6 +88,26 @@ mod tests {
         assert_eq!(Quoted("a\r\nb'c").to_string(), "a\\u{d}\\u{a}b\\u{27}c");
     }
 
+    #[actix_web::test]
+    async fn a_panic_is_answered_with_500_and_the_next_request_is_served() {
+        use actix_web::{App, HttpResponse, middleware::from_fn, test, web};
+        async fn fails() -> HttpResponse {
+            panic!("on purpose")
+        }
+        async fn works() -> HttpResponse {
+            HttpResponse::Ok().finish()
+        }
+        let app = App::new()
+            .wrap(from_fn(watch))
+            .route("/fails", web::get().to(fails))
+            .route("/works", web::get().to(works));
+        let app = test::init_service(app).await;
+        let ask = |path: &str| test::try_call_service(&app, test::TestRequest::with_uri(path).to_request());
+        let failed = ask("/fails").await.err().map(|error| error.as_response_error().status_code().as_u16());
+        assert_eq!(failed, Some(500));
+        assert_eq!(ask("/works").await.map(|answer| answer.status().as_u16()).ok(), Some(200));
+    }
+
     proptest! {
         #[test]
         fn every_text_stays_bounded_and_on_one_line(text in "\\PC{0,40}|(?s:.{0,2000})") {

@@ -34,7 +34,6 @@ pub async fn guard<B: MessageBody + 'static>(
 
 async fn admit(request: &HttpRequest, need: Need) -> Result<(), Failure> {
     let access = authorize(request, need).await?;
-    request.extensions_mut().insert(Tag(access.tag()));
     request.extensions_mut().insert(access);
     if changes_something(request) && !from_our_page(request) {
         return Err(Failure::forbidden());
@@ -42,7 +41,8 @@ async fn admit(request: &HttpRequest, need: Need) -> Result<(), Failure> {
     Ok(())
 }
 
-/// By what right the request passes. The kernel's word counts only where `need` says so.
+/// By what right the request passes, which is also noted for the access log. The kernel's word counts only where
+/// `need` says so.
 pub async fn authorize(request: &HttpRequest, need: Need) -> Result<Access, Failure> {
     let auth = request.app_data::<Data<Auth>>().ok_or_else(|| Failure::internal("no guard is installed"))?;
     let unix = request.conn_data::<UnixPeer>().filter(|_| need == Need::Anyone);
@@ -56,7 +56,10 @@ pub async fn authorize(request: &HttpRequest, need: Need) -> Result<Access, Fail
         peer: peer.as_ref(),
     };
     match auth.authorize(&shown, address(request)).await {
-        Ok(access) => Ok(access),
+        Ok(access) => {
+            request.extensions_mut().insert(Tag(access.tag()));
+            Ok(access)
+        }
         Err(denied) => {
             let tag = auth::credentials(&shown).map_or_else(|_| "-".to_owned(), |carrier| carrier.tag());
             request.extensions_mut().insert(Tag(tag));

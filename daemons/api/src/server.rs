@@ -2,6 +2,9 @@
 //!
 //! Listening sockets are made elsewhere and handed in, so that they outlive this process. Each listener has its own
 //! workers; all share the same handles.
+//!
+//! HTTPS speaks HTTP/1.1 only. Over HTTP/2 an upload that is refused early loses its answer, and one that is taken runs
+//! at a fifth of the speed; pages here are a handful of small files, so there is nothing to win with it.
 
 use crate::{
     access, answer,
