@@ -53,6 +53,14 @@ impl Entry {
         Self { method: "DELETE", path, need: Need::Anyone, route }
     }
 
+    pub(crate) const fn head(path: &'static str, route: fn() -> Route) -> Self {
+        Self { method: "HEAD", path, need: Need::Anyone, route }
+    }
+
+    pub(crate) const fn options(path: &'static str, route: fn() -> Route) -> Self {
+        Self { method: "OPTIONS", path, need: Need::Anyone, route }
+    }
+
     pub(crate) const fn needs(self, need: Need) -> Self {
         Self { need, ..self }
     }

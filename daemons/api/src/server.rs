@@ -151,7 +151,7 @@ macro_rules! tune {
             .shutdown_timeout($settings.drain.as_secs())
             .max_connections(CONNECTIONS)
             .client_request_timeout(REQUEST_TIMEOUT)
-            .client_disconnect_timeout(Duration::from_secs(2))
+            .client_disconnect_timeout(Duration::from_millis(500))
             .keep_alive(KEEP_ALIVE)
             .tls_handshake_timeout(REQUEST_TIMEOUT)
     };

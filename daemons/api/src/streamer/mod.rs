@@ -36,10 +36,22 @@ pub const ROUTES: &[Entry] = &[
 
 /// Rows beside the API, as the streamer itself would serve them.
 pub const STREAM_ROUTES: &[Entry] = &[
+    Entry::get("/streamer", || web::to(index)),
+    Entry::get("/streamer/", || web::to(index)),
     Entry::get("/streamer/stream", || web::to(stream)),
     Entry::get("/streamer/snapshot", || web::to(stream_snapshot)),
     Entry::get("/streamer/state", || web::to(stream_state)),
+    Entry::head("/streamer/stream", || web::to(HttpResponse::Ok)),
+    Entry::head("/streamer/snapshot", || web::to(HttpResponse::Ok)),
+    Entry::head("/streamer/state", || web::to(HttpResponse::Ok)),
+    Entry::options("/streamer/stream", || web::to(HttpResponse::Ok)),
+    Entry::options("/streamer/snapshot", || web::to(HttpResponse::Ok)),
+    Entry::options("/streamer/state", || web::to(HttpResponse::Ok)),
 ];
+
+/// What the index shows to somebody who came to look.
+const INDEX: &str = "<!DOCTYPE html><title>Stream</title><a href=\"/streamer/stream\">stream</a> \
+    <a href=\"/streamer/snapshot\">snapshot</a> <a href=\"/streamer/state\">state</a>";
 
 /// Ends streams when the daemon stops.
 #[derive(Debug, Clone)]
@@ -92,6 +104,15 @@ async fn forget_snapshot(streamer: Data<Streamer>) -> Answer {
 
 async fn ocr_state() -> Answer {
     Ok(answer::ok(&ocr::wrapped(&ocr::State::default())))
+}
+
+/// Other programs' streams are asked for by `?action=stream` and `?action=snapshot`.
+async fn index(request: HttpRequest, streamer: Data<Streamer>, stop: Data<Stop>, query: Query) -> Answer {
+    match query.get("action") {
+        Some("stream") => Ok(stream(request, streamer, stop, query).await),
+        Some("snapshot") => stream_snapshot(streamer).await,
+        _ => Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(INDEX)),
+    }
 }
 
 async fn stream(
