@@ -64,7 +64,6 @@ async fn serve(config: &config::Config, args: &Args, mut descriptors: ListenFds)
     let listeners = listeners(&mut descriptors)?;
     let mut devices = setup::start(config, &args.layout(), frames, life.stop())?;
     let settings = Settings {
-        https_port: config.nginx.https.port,
         workers: std::thread::available_parallelism().map_or(2, std::num::NonZero::get).min(4),
         drain: DRAIN,
     };

@@ -113,8 +113,6 @@ pub struct Listeners {
 /// How the listeners behave.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// The port people reach HTTPS at.
-    pub https_port: u16,
     /// Worker threads for the network.
     pub workers: usize,
     /// How long requests under way may take when the daemon stops.
@@ -161,12 +159,14 @@ macro_rules! tune {
 pub fn start(handles: &Handles, listeners: Listeners, settings: Settings) -> anyhow::Result<Running> {
     let mut servers = Vec::new();
     let Listeners { https, http, unix, tls } = listeners;
-    if https.is_empty() {
-        servers.extend(plain(handles, http, settings)?);
-    } else {
-        servers.extend(redirecting(http, settings)?);
+    if let Some(first) = https.first() {
+        // The port that is really open: the settings may have asked for any free one.
+        let port = first.local_addr().context("the HTTPS socket has no address")?.port();
+        servers.extend(redirecting(http, port, settings)?);
         let (chain, key) = tls.context("no certificate was handed over")?;
         servers.push(secure(handles, https, &tls_config(chain, key)?, settings)?);
+    } else {
+        servers.extend(plain(handles, http, settings)?);
     }
     if let Some(unix) = unix {
         servers.push(local(handles, unix, settings)?);
@@ -231,11 +231,10 @@ fn plain(
     Ok(Some(server.run()))
 }
 
-fn redirecting(listeners: Vec<TcpListener>, settings: Settings) -> anyhow::Result<Option<Server>> {
+fn redirecting(listeners: Vec<TcpListener>, port: u16, settings: Settings) -> anyhow::Result<Option<Server>> {
     if listeners.is_empty() {
         return Ok(None);
     }
-    let port = settings.https_port;
     let server = HttpServer::new(move || {
         App::new()
             .default_service(web::to(move |request: HttpRequest| async move { to_https(&request, port) }))

@@ -100,7 +100,7 @@ impl Appliance {
         let token = stop.clone();
         runtime.spawn(async move {
             let mut devices = setup::start(&config, &layout, Frames::none(), &token).unwrap();
-            let settings = Settings { https_port: 443, workers: 1, drain: Duration::from_secs(1) };
+            let settings = Settings { workers: 1, drain: Duration::from_secs(1) };
             let servers = server::start(&devices.handles, listeners, settings).unwrap();
             ready.send(()).unwrap();
             token.cancelled().await;
