@@ -138,6 +138,12 @@ class Socket:
         self.ws.close()
         self.thread.join(5)
 
+    def vanish(self):
+        """Cut the connection without a goodbye."""
+        self.ws.sock.shutdown(socket.SHUT_RDWR)
+        self.thread.join(5)
+        self.ws.shutdown()
+
     def __enter__(self):
         return self
 
@@ -153,7 +159,7 @@ class Appliance:
         self.state = pathlib.Path(state or self.directory.name) / "state"
         self.state.mkdir(exist_ok=True)
         # Started by root, the daemons run as users of their own: those must come to their files.
-        self.state.parent.chmod(0o755)
+        pathlib.Path(self.directory.name).chmod(0o755)
         self.state.chmod(0o755)
         self.https_port, self.http_port = free_port(), free_port()
         self.log_path = pathlib.Path(self.directory.name) / "run.log"

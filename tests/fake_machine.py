@@ -63,7 +63,8 @@ def _wired(directory):
     machine = Machine(run / "qmp-kvmd.sock")
     (run / "qmp-kvmd.sock").chmod(0o666)
     threading.Thread(target=machine.serve_forever, daemon=True).start()
-    settings = "kvmd: {hid: {type: vm}, atx: {type: disabled}, msd: {type: disabled}}\nvm: {enabled: false}\n"
+    settings = "kvmd: {hid: {type: vm}, atx: {type: disabled}, msd: {type: disabled}, "
+    settings += "streamer: {source: {type: pattern, width: 320, height: 240, fps: 5}}}\nvm: {enabled: false}\n"
     appliance = Appliance("pattern", state=directory, settings=settings)
     try:
         wait_for(lambda: appliance.result("/api/hid")["online"], "the keyboard to be online")

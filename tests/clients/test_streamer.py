@@ -68,11 +68,9 @@ def test_the_stream_is_multipart_jpeg_as_ustreamer_sends_it(quick):
         assert answer.status_code == 200
         assert answer.headers["content-type"] == "multipart/x-mixed-replace;boundary=boundarydonotcross"
         assert re.match(r"stream_client=abcdefgh12345678/[0-9a-f]+; path=/; max-age=30", answer.headers["set-cookie"])
-        data = b""
-        for chunk in answer.iter_content(65536):
-            data += chunk
-            if data.count(b"--boundarydonotcross") > 3:
-                break
+        data, chunks = b"", answer.iter_content(65536)  # kept: a forgotten iterator closes the connection
+        while data.count(b"--boundarydonotcross") <= 3:
+            data += next(chunks)
         parts = data.split(b"--boundarydonotcross\r\n")[1:3]
         for part in parts:
             head, _, body = part.partition(b"\r\n\r\n")
