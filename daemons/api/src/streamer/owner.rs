@@ -158,7 +158,7 @@ pub fn spawn(
         linger_until: None,
         reset_until: None,
     };
-    tokio::spawn(obey(power_from, supervisor, stop.clone()));
+    tokio::spawn(obey(power_from, supervisor, settings.shutdown_delay, stop.clone()));
     let task = tokio::spawn(owner.run(orders, viewers, stop));
     (Streamer { commands, state, saved, settings, frames, audience }, task)
 }
@@ -258,16 +258,27 @@ async fn heard(reports: &mut Option<watch::Receiver<Option<Report>>>) {
 }
 
 /// Tells the supervisor what is wanted, until it has heard it.
-async fn obey(mut power: watch::Receiver<bool>, supervisor: Supervisor, stop: CancellationToken) {
+///
+/// Whether the streamer runs already is not known at first: an earlier life of this daemon may have left it running. One
+/// that nobody has wanted for `patience` is told to stop; whoever watched before has come back by then, or will not.
+async fn obey(
+    mut power: watch::Receiver<bool>,
+    supervisor: Supervisor,
+    patience: Duration,
+    stop: CancellationToken,
+) {
     const RETRY: Duration = Duration::from_secs(1);
-    let mut told = false;
+    let until = Instant::now() + patience;
+    let mut told = None;
     let mut complained = false;
     loop {
         let on = *power.borrow_and_update();
-        if on == told {
+        let unknown = told.is_none() && !on && Instant::now() < until;
+        if unknown || told == Some(on) {
             tokio::select! {
                 () = stop.cancelled() => return,
                 changed = power.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep_until(until), if unknown => {}
             }
             continue;
         }
@@ -275,8 +286,8 @@ async fn obey(mut power: watch::Receiver<bool>, supervisor: Supervisor, stop: Ca
             async { if on { supervisor.start_streamer().await } else { supervisor.stop_streamer().await } };
         match asked.await {
             Ok(()) => {
-                (told, complained) = (on, false);
-                log::info!("the streamer is {}", if on { "wanted" } else { "no longer wanted" });
+                (told, complained) = (Some(on), false);
+                log::info!("the streamer is {}", if on { "wanted" } else { "not wanted" });
             }
             Err(why) => {
                 if !std::mem::replace(&mut complained, true) {
@@ -494,12 +505,12 @@ mod tests {
         (Supervisor::new(path), requests)
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn the_supervisor_hears_what_is_wanted() {
         let dir = tempfile::tempdir().unwrap();
         let (supervisor, mut requests) = supervisor(dir.path());
         let (viewers, watched) = watch::channel(0);
-        let settings = Settings { shutdown_delay: Duration::ZERO, ..settings(dir.path()) };
+        let settings = settings(dir.path());
         let stop = CancellationToken::new();
         let (streamer, task) = spawn(settings, Frames::none(), watched, supervisor, stop.clone());
         viewers.send_replace(1);
@@ -511,5 +522,36 @@ mod tests {
         state.wait_for(|state| state.params.quality == Some(10)).await.unwrap();
         stop.cancel();
         task.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_streamer_left_running_by_an_earlier_life_is_stopped_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (supervisor, mut requests) = supervisor(dir.path());
+        let (power, power_from) = watch::channel(false);
+        let (stop, begin) = (CancellationToken::new(), Instant::now());
+        tokio::spawn(obey(power_from, supervisor, Duration::from_secs(10), stop.clone()));
+        assert_eq!(requests.recv().await, Some(Request::StopStreamer));
+        assert_eq!(begin.elapsed().as_secs(), 10);
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        assert!(requests.try_recv().is_err(), "it was told already");
+        power.send_replace(true);
+        assert_eq!(requests.recv().await, Some(Request::StartStreamer));
+        stop.cancel();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_streamer_left_running_goes_on_for_a_viewer_who_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let (supervisor, mut requests) = supervisor(dir.path());
+        let (power, power_from) = watch::channel(false);
+        let stop = CancellationToken::new();
+        tokio::spawn(obey(power_from, supervisor, Duration::from_secs(10), stop.clone()));
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        power.send_replace(true);
+        assert_eq!(requests.recv().await, Some(Request::StartStreamer), "and never the stop");
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        assert!(requests.try_recv().is_err());
+        stop.cancel();
     }
 }
