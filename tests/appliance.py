@@ -235,14 +235,14 @@ class Appliance:
         return read.stdout.decode(errors="replace")
 
     def wait_screen(self, wanted, patience=PATIENCE * 2):
-        """Wait until the screen shows `wanted` (a pattern; blanks match any run of blanks)."""
+        """Wait until the screen shows `wanted` (a pattern; blanks match any run of blanks); gives the whole text."""
         pattern = re.compile(wanted.replace(" ", r"\s*"), re.IGNORECASE)
         last = ""
 
         def shown():
             nonlocal last
             last = self.screen_text()
-            return pattern.search(last)
+            return last if pattern.search(last) else None
 
         try:
             return wait_for(shown, f"{wanted!r} on the screen", patience, 0.5)
