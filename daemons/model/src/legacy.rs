@@ -63,6 +63,13 @@ pub fn msd(state: &msd::State) -> Event {
 pub fn streamer(state: &streamer::State) -> Event {
     let mut payload = event::to_value(state);
     payload["limits"]["max_fps"] = state.limits.desired_fps.max.into();
+    // Our own additions are for the new generation.
+    if let Value::Object(streamer) = &mut payload["streamer"] {
+        streamer.remove("latency");
+        if let Some(Value::Object(source)) = streamer.get_mut("source") {
+            source.remove("state");
+        }
+    }
     Event::new("streamer_state", payload)
 }
 
@@ -118,5 +125,25 @@ mod tests {
         assert_eq!(event.payload["storage"]["images"]["a/b.iso"]["name"], "a/b.iso");
         assert_eq!(event.payload["storage"]["free"], 7);
         assert_eq!(event.payload["storage"]["uploading"], Value::Null);
+    }
+
+    #[test]
+    fn the_old_stream_state_has_nothing_of_ours() {
+        let source = streamer::Source { state: Some(streamer::SourceState::Live), ..Default::default() };
+        let running =
+            streamer::Streamer { source, latency: Some(streamer::Latency::default()), ..Default::default() };
+        let state = streamer::State {
+            features: streamer::Features::default(),
+            limits: streamer::Limits::default(),
+            params: streamer::Params::default(),
+            applied: streamer::Params::default(),
+            streamer: Some(running),
+            snapshot: streamer::Snapshot::default(),
+        };
+        let old = streamer(&state).payload;
+        assert!(old["streamer"].get("latency").is_none() && old["streamer"]["source"].get("state").is_none());
+        assert_eq!(old["streamer"]["source"]["online"], false);
+        let stopped = streamer::State { streamer: None, ..state };
+        assert_eq!(streamer(&stopped).payload["streamer"], Value::Null);
     }
 }

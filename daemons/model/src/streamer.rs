@@ -102,6 +102,9 @@ pub struct Streamer {
     pub source: Source,
     /// Who looks.
     pub stream: Stream,
+    /// Our own addition: time by stage over the last second; absent when no new picture came in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Latency>,
 }
 
 /// What makes the pictures.
@@ -145,6 +148,47 @@ pub struct Source {
     pub desired_fps: u32,
     /// Frames a second captured.
     pub captured_fps: u32,
+    /// Our own addition: why there is, or is not, a picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<SourceState>,
+}
+
+/// The named states of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceState {
+    /// Pictures come, or the picture is known to be unchanged.
+    Live,
+    /// Nothing is connected.
+    NoCable,
+    /// Connected, but no signal.
+    NoSync,
+    /// A signal that the hardware cannot take.
+    UnsupportedMode,
+    /// Pictures come but cannot be encoded.
+    EncoderFault,
+}
+
+/// Time by stage, of new pictures only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Latency {
+    /// From capture to the beginning of encoding.
+    pub capture: Spread,
+    /// Encoding.
+    pub encode: Spread,
+    /// From the end of encoding until readers could see it.
+    pub publish: Spread,
+    /// From capture until readers could see it.
+    pub total: Spread,
+}
+
+/// The middle and the bad end of a second's figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spread {
+    /// Half were faster, microseconds.
+    pub p50_us: u64,
+    /// 99 of 100 were faster, microseconds.
+    pub p99_us: u64,
 }
 
 /// Size of a picture in pixels.
@@ -266,6 +310,28 @@ mod tests {
             Some(serde_json::json!({"streamer": null}))
         );
         assert_eq!(diff(&state(), &state()), None);
+    }
+
+    #[test]
+    fn what_we_add_is_there_only_when_it_is_known() {
+        let mut streamer = Streamer::default();
+        let value = event::to_value(&streamer);
+        assert!(value["source"].get("state").is_none() && value.get("latency").is_none());
+        for (state, name) in [
+            (SourceState::Live, "live"),
+            (SourceState::NoCable, "no_cable"),
+            (SourceState::NoSync, "no_sync"),
+            (SourceState::UnsupportedMode, "unsupported_mode"),
+            (SourceState::EncoderFault, "encoder_fault"),
+        ] {
+            streamer.source.state = Some(state);
+            assert_eq!(event::to_value(&streamer)["source"]["state"], name);
+        }
+        streamer.latency = Some(Latency::default());
+        let spread = serde_json::json!({"p50_us": 0, "p99_us": 0});
+        let stages =
+            serde_json::json!({"capture": spread, "encode": spread, "publish": spread, "total": spread});
+        assert_eq!(event::to_value(&streamer)["latency"], stages);
     }
 
     #[test]

@@ -12,7 +12,7 @@
 
 use super::{audience::Audience, frames::Frames, frames::Shot};
 use client::{
-    streamer::{Set, Size, State as Report, Streamer as Link},
+    streamer::{Latency, Set, Size, SourceState, Spread, State as Report, Streamer as Link},
     supervisor::Supervisor,
 };
 use model::streamer::{self as wire, Features, Limits, Params, Range};
@@ -386,12 +386,34 @@ fn show_report(report: &Report, params: &Params, audience: &Audience) -> wire::S
             online: report.source.online,
             desired_fps: report.source.desired_fps,
             captured_fps: report.source.captured_fps,
+            state: Some(show_source(report.source.state)),
         },
         stream: wire::Stream {
             queued_fps: report.stream.queued_fps,
             clients: clients_stat.len(),
             clients_stat,
         },
+        latency: report.latency.as_ref().map(show_latency),
+    }
+}
+
+fn show_source(state: SourceState) -> wire::SourceState {
+    match state {
+        SourceState::Live => wire::SourceState::Live,
+        SourceState::NoCable => wire::SourceState::NoCable,
+        SourceState::NoSync => wire::SourceState::NoSync,
+        SourceState::UnsupportedMode => wire::SourceState::UnsupportedMode,
+        SourceState::EncoderFault => wire::SourceState::EncoderFault,
+    }
+}
+
+fn show_latency(latency: &Latency) -> wire::Latency {
+    let spread = |spread: Spread| wire::Spread { p50_us: spread.p50_us, p99_us: spread.p99_us };
+    wire::Latency {
+        capture: spread(latency.capture),
+        encode: spread(latency.encode),
+        publish: spread(latency.publish),
+        total: spread(latency.total),
     }
 }
 
@@ -487,6 +509,20 @@ mod tests {
         assert_eq!(params, Params { desired_fps: 30, quality: Some(50), ..Params::default() });
         apply(&mut params, &settings, &Change { resolution: Some((1280, 720)), ..Change::default() });
         assert_eq!(params.resolution.as_deref(), Some("1280x720"));
+    }
+
+    #[test]
+    fn clients_hear_why_there_is_no_picture_and_how_long_one_takes() {
+        let text = r#"{"source":{"resolution":{"width":640,"height":480},"online":false,"desired_fps":30,
+            "captured_fps":0,"state":"unsupported_mode"},"encoder":{"type":"CPU","quality":80},
+            "stream":{"queued_fps":1},"latency":{"capture":{"p50_us":1,"p99_us":2},
+            "encode":{"p50_us":3,"p99_us":4},"publish":{"p50_us":5,"p99_us":6},"total":{"p50_us":7,"p99_us":8}}}"#;
+        let report: Report = serde_json::from_str(text).unwrap();
+        let shown = show_report(&report, &Params::default(), &Audience::default());
+        let shown = model::event::to_value(&shown);
+        assert_eq!(shown["source"]["state"], "unsupported_mode");
+        let told: serde_json::Value = serde_json::from_str(text).unwrap();
+        assert_eq!(shown["latency"], told["latency"]);
     }
 
     /// A supervisor that agrees to everything.
