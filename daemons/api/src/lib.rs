@@ -21,6 +21,7 @@ pub mod answer;
 pub mod atx;
 pub mod body;
 pub mod credential;
+pub mod daemons;
 pub mod failure;
 pub mod gate;
 pub mod gpio;

@@ -4,6 +4,7 @@
 
 use crate::{
     credential::Redirects,
+    daemons::Daemons,
     hid::Keymaps,
     info::LoginNeeded,
     log::LogReader,
@@ -102,7 +103,7 @@ pub fn start(
     let parts = Parts {
         login: LoginNeeded(auth.enabled()),
         auth,
-        info: start_info(config, stop),
+        info: start_info(config, &supervisor, stop),
         keymaps: open_keymaps(config),
         hid,
         atx: start_atx(config, &machine, &mut start)?,
@@ -215,7 +216,7 @@ fn auth_service(settings: &config::Auth) -> anyhow::Result<Arc<dyn auth::Service
     })
 }
 
-fn start_info(config: &Config, stop: &CancellationToken) -> info::Info {
+fn start_info(config: &Config, supervisor: &Supervisor, stop: &CancellationToken) -> info::Info {
     let settings = &config.kvmd.info;
     let ours = info::Settings {
         meta: settings.meta.clone(),
@@ -241,16 +242,7 @@ fn start_info(config: &Config, stop: &CancellationToken) -> info::Info {
         "ipmi/server/port" => Some(623),
         _ => None,
     });
-    info::Info::spawn(ours, Arc::new(NoServices), ports, stop)
-}
-
-/// Other daemons do not exist yet, so none of them is enabled or runs.
-struct NoServices;
-
-impl info::Services for NoServices {
-    fn state(&self, _daemon: &str) -> info::ServiceState {
-        info::ServiceState::default()
-    }
+    info::Info::spawn(ours, Arc::new(Daemons::new(supervisor.clone())), ports, stop)
 }
 
 fn start_gpio(config: &Config, start: &mut Start<'_>) -> anyhow::Result<gpio::Gpio> {

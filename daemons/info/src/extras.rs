@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::pin::Pin;
 
 use serde_json::{Map, json};
 
@@ -21,10 +22,19 @@ pub struct ServiceState {
     pub started: bool,
 }
 
+/// The end of a refresh.
+pub type Refresh<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
 /// Who knows what runs.
 pub trait Services: Send + Sync {
-    /// The state of a daemon, named without `.service`. One nobody knows is neither enabled nor started.
+    /// The state of a daemon, named without `.service`, as of the last refresh; never blocks. One nobody knows is neither
+    /// enabled nor started.
     fn state(&self, daemon: &str) -> ServiceState;
+
+    /// Comes before states are asked for. Must not take long, whatever is the matter.
+    fn refresh(&self) -> Refresh<'_> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// Knows the number behind a path like `vnc/server/port` of the configuration.

@@ -165,6 +165,7 @@ impl Info {
 
     /// The add-ons; `None` when their directory cannot be read.
     pub async fn extras(&self) -> Option<BTreeMap<String, Extra>> {
+        self.0.services.refresh().await;
         self.blocking(|inner| {
             let read = extras::read(&inner.settings.extras, &*inner.services, &inner.ports);
             read.map_err(|error| log::warn!("{}: {error}", inner.settings.extras.display())).ok()
@@ -185,12 +186,13 @@ impl Info {
 
     /// The fan. What a fan daemon says is not asked for yet: there is none of ours.
     pub async fn fan(&self) -> Fan {
-        self.blocking(|inner| {
-            let service =
-                inner.settings.fan_socket.as_ref().map(|_| inner.services.state(&inner.settings.fan_daemon));
-            Fan { monitored: service.is_some_and(|service| service.enabled || service.started), state: None }
-        })
-        .await
+        let inner = &self.0;
+        if inner.settings.fan_socket.is_none() {
+            return Fan::default();
+        }
+        inner.services.refresh().await;
+        let service = inner.services.state(&inner.settings.fan_daemon);
+        Fan { monitored: service.enabled || service.started, state: None }
     }
 
     /// Changes of health, looked for every `health_poll` while the receiver lives. What is now, [`Info::health`] says.

@@ -17,7 +17,7 @@ mod system;
 mod watched;
 mod yaml;
 
-pub use extras::{Extra, PortResolver, ServiceState, Services};
+pub use extras::{Extra, PortResolver, Refresh, ServiceState, Services};
 pub use handle::{Info, Settings};
 pub use model::{
     Cpu, Fan, Features, Health, Hw, Kernel, Memory, Node, NowPast, Platform, Streamer, System, Temperature,
