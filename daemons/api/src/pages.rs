@@ -4,13 +4,28 @@ use crate::{answer, gate, routes::Need};
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{Method, StatusCode, header},
+    web::{self, Data},
 };
 use rust_embed::RustEmbed;
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
 
 #[derive(RustEmbed)]
 #[folder = "../../web"]
 #[exclude = "tsconfig.json"]
 struct Files;
+
+/// The administrator's own style sheet.
+#[derive(Debug, Clone)]
+pub struct UserStyle(pub PathBuf);
+
+/// The longest style sheet that is read, in bytes; what is beyond is left out.
+const STYLE_LONGEST: u64 = 1 << 20;
+/// Nothing here is for a search engine.
+const ROBOTS: &str = "User-agent: *\nDisallow: /\n";
 
 /// Answers for every path that is not the API's.
 pub async fn page(request: HttpRequest) -> HttpResponse {
@@ -21,13 +36,25 @@ pub async fn page(request: HttpRequest) -> HttpResponse {
     if !is_open(path) && gate::authorize(&request, Need::Anyone).await.is_err() {
         return redirect("/login");
     }
+    match path {
+        "share/css/user.css" => return show("user.css", user_style(&request).await),
+        "robots.txt" => return show(path, ROBOTS.as_bytes().to_vec()),
+        // Where others have their console. Relative, because a proxy may have put us below a path of its own.
+        "kvm" => return redirect("./"),
+        "kvm/" => return redirect("../"),
+        _ => {}
+    }
     let Some((name, file)) = find(path) else { return answer::plain(StatusCode::NOT_FOUND) };
     if name.ends_with("/index.html") && !path.ends_with(".html") && !path.ends_with('/') && !path.is_empty() {
         // Addresses in a page are relative to its directory.
         return redirect(&format!("/{path}/"));
     }
+    show(&name, file.data.into_owned())
+}
+
+fn show(name: &str, body: Vec<u8>) -> HttpResponse {
     HttpResponse::Ok()
-        .insert_header((header::CONTENT_TYPE, content_type(&name)))
+        .insert_header((header::CONTENT_TYPE, content_type(name)))
         .insert_header((
             header::CACHE_CONTROL,
             "no-store, no-cache, must-revalidate, proxy-revalidate, max-age=0",
@@ -35,7 +62,30 @@ pub async fn page(request: HttpRequest) -> HttpResponse {
         .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .insert_header((header::X_FRAME_OPTIONS, "SAMEORIGIN"))
         .insert_header((header::REFERRER_POLICY, "same-origin"))
-        .body(file.data.into_owned())
+        .body(body)
+}
+
+/// Read anew each time, so that whoever works on it sees it at the next reload. Most appliances have none.
+async fn user_style(request: &HttpRequest) -> Vec<u8> {
+    let Some(style) = request.app_data::<Data<UserStyle>>().cloned() else { return Vec::new() };
+    let read = move || read_style(&style.0);
+    match web::block(read).await {
+        Ok(Ok(text)) => text,
+        Ok(Err(why)) => {
+            log::warn!("cannot read the style sheet: {why}");
+            Vec::new()
+        }
+        Err(_) => Vec::new(),
+    }
+}
+
+fn read_style(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    // Opening anything but a file might wait for ever.
+    if path.is_file() {
+        File::open(path)?.take(STYLE_LONGEST).read_to_end(&mut text)?;
+    }
+    Ok(text)
 }
 
 /// What a browser needs before anybody has logged in.
@@ -47,6 +97,8 @@ fn is_open(path: &str) -> bool {
 
 /// The file of a path, or the index of its directory. Names are looked up in a table, so there is no way out of it.
 fn find(path: &str) -> Option<(String, rust_embed::EmbeddedFile)> {
+    // Browsers ask for it whatever the page says; they take it for what its type says.
+    let path = if path == "favicon.ico" { "share/svg/icon.svg" } else { path };
     let index = match path.trim_end_matches('/') {
         "" => "index.html".to_owned(),
         folder => format!("{folder}/index.html"),
@@ -99,8 +151,21 @@ mod tests {
         for path in ["", "index.html", "login", "login/"] {
             assert!(find(path).is_some_and(|(name, _)| name.ends_with("index.html")), "{path}");
         }
+        assert_eq!(find("favicon.ico").map(|(name, _)| name).as_deref(), Some("share/svg/icon.svg"));
         for outside in ["../Cargo.toml", "share/../../Cargo.toml", "/etc/passwd", "nope"] {
             assert!(find(outside).is_none(), "{outside}");
         }
+    }
+
+    #[test]
+    fn a_style_sheet_is_a_file_of_bounded_length_or_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("web.css");
+        assert_eq!(read_style(&path).unwrap(), b"");
+        assert_eq!(read_style(dir.path()).unwrap(), b"", "not a file");
+        std::fs::write(&path, "a {}").unwrap();
+        assert_eq!(read_style(&path).unwrap(), b"a {}");
+        std::fs::write(&path, vec![b' '; (1 << 20) + 1]).unwrap();
+        assert_eq!(read_style(&path).unwrap().len(), 1 << 20);
     }
 }

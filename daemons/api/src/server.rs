@@ -76,6 +76,8 @@ pub struct Handles {
     pub heartbeat: Data<Heartbeat>,
     /// Ends endless answers.
     pub stop: Data<streamer::Stop>,
+    /// The administrator's own look.
+    pub style: Data<pages::UserStyle>,
 }
 
 impl Handles {
@@ -93,7 +95,8 @@ impl Handles {
             .app_data(self.streamer)
             .app_data(self.hub)
             .app_data(self.heartbeat)
-            .app_data(self.stop);
+            .app_data(self.stop)
+            .app_data(self.style);
     }
 }
 

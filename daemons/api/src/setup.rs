@@ -8,6 +8,7 @@ use crate::{
     hid::Keymaps,
     info::LoginNeeded,
     log::LogReader,
+    pages::UserStyle,
     server::Handles,
     streamer::{
         Stop,
@@ -117,7 +118,7 @@ pub fn start(
     start.keep(task);
     let topics = topics::start(parts.sources(&streamer), &hub, Legacy(config.kvmd.events.legacy), stop);
     start.keep(empty.start(topics, parts.hid.clone()));
-    Ok(Devices { handles: parts.handles(config, streamer, hub, stop), owners: start.owners, later })
+    Ok(Devices { handles: parts.handles(config, layout, streamer, hub, stop), owners: start.owners, later })
 }
 
 struct Parts {
@@ -145,7 +146,14 @@ impl Parts {
         }
     }
 
-    fn handles(self, config: &Config, streamer: Streamer, hub: Hub, stop: &CancellationToken) -> Handles {
+    fn handles(
+        self,
+        config: &Config,
+        layout: &Layout,
+        streamer: Streamer,
+        hub: Hub,
+        stop: &CancellationToken,
+    ) -> Handles {
         let redirects = config.kvmd.auth.allow_redirects.iter().map(|path| path.to_lowercase()).collect();
         Handles {
             auth: Data::new(self.auth),
@@ -162,6 +170,7 @@ impl Parts {
             hub: Data::new(hub),
             heartbeat: Data::new(Heartbeat(config.kvmd.server.heartbeat)),
             stop: Data::new(Stop(stop.child_token())),
+            style: Data::new(UserStyle(layout.etc.join("web.css"))),
         }
     }
 }

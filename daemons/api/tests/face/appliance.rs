@@ -26,7 +26,7 @@ pub(crate) const ADMIN: &str = "X-KVMD-User: admin\r\nX-KVMD-Passwd: admin\r\n";
 
 /// A running server. Dropping it stops it.
 pub(crate) struct Appliance {
-    _dir: tempfile::TempDir,
+    pub(crate) dir: tempfile::TempDir,
     pub(crate) address: SocketAddr,
     pub(crate) unix: PathBuf,
     stop: CancellationToken,
@@ -110,7 +110,7 @@ impl Appliance {
             let _ = finished.send(());
         });
         started.recv_timeout(PATIENCE).unwrap();
-        Self { _dir: dir, address, unix, stop, done: Some(done), runtime: Some(runtime) }
+        Self { dir, address, unix, stop, done: Some(done), runtime: Some(runtime) }
     }
 
     /// Sends these bytes and reads the answer to its end.

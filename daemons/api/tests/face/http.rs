@@ -55,6 +55,36 @@ fn the_pages_send_strangers_to_the_login() {
 }
 
 #[test]
+fn a_browser_finds_icon_robots_and_style_before_anybody_logged_in() {
+    let appliance = Appliance::start();
+    let ask = |path: &str| appliance.ask("GET", path, "", b"");
+    let icon = ask("/favicon.ico");
+    assert_eq!((icon.status, icon.header("Content-Type")), (200, Some("image/svg+xml")));
+    assert!(!icon.body.is_empty());
+    let robots = ask("/robots.txt");
+    assert_eq!((robots.status, robots.body.as_slice()), (200, &b"User-agent: *\nDisallow: /\n"[..]));
+    let style = ask("/share/css/user.css");
+    assert_eq!((style.status, style.body.as_slice()), (200, &b""[..]), "there is none yet");
+    let etc = config::Layout::under(appliance.dir.path()).etc;
+    std::fs::create_dir_all(&etc).unwrap();
+    std::fs::write(etc.join("web.css"), "body { color: red }").unwrap();
+    let style = ask("/share/css/user.css");
+    assert_eq!(style.header("Content-Type"), Some("text/css; charset=utf-8"));
+    assert_eq!(style.body, b"body { color: red }");
+}
+
+#[test]
+fn the_console_of_old_bookmarks_is_the_page() {
+    let appliance = Appliance::start();
+    for (path, location) in [("/kvm", "./"), ("/kvm/", "../")] {
+        let answer = appliance.admin("GET", path);
+        assert_eq!((answer.status, answer.header("Location")), (302, Some(location)), "{path}");
+        assert_eq!(appliance.ask("GET", path, "", b"").header("Location"), Some("/login"), "{path}");
+    }
+    assert_eq!(appliance.admin("GET", "/kvm/x").status, 404);
+}
+
+#[test]
 fn the_first_carrier_decides() {
     let appliance = Appliance::start();
     let cookie = appliance.login();
