@@ -1,12 +1,19 @@
-//! Request bodies that are read whole: bounded, and 413 in plain text when they are too long.
+//! Request bodies: those that are read whole are bounded, and 413 in plain text when they are too long; none is waited
+//! for when its sender has fallen silent.
 
 use crate::{answer, failure::Failure};
-use actix_web::{HttpResponse, ResponseError, http::StatusCode, web};
+use actix_web::{HttpResponse, ResponseError, error::PayloadError, http::StatusCode, web};
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
+use std::{io, time::Duration};
+use tokio::time::timeout;
 
 /// The longest text to type, and the longest login form, in bytes.
 pub const LONGEST: usize = 1 << 20;
+
+/// How long a sender may be silent in the middle of a body. The kernel notices peers that are gone; this is for those
+/// that are there and do nothing, while they hold the drive or memory.
+pub const SILENCE: Duration = Duration::from_secs(60);
 
 /// Why a body could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -39,10 +46,19 @@ impl ResponseError for Error {
     }
 }
 
+/// The next piece of a body, none at its end. A sender that is silent for [`SILENCE`] is taken for gone.
+pub async fn next<S>(body: &mut S) -> Option<Result<Bytes, PayloadError>>
+where
+    S: Stream<Item = Result<Bytes, PayloadError>> + Unpin,
+{
+    let silent = |_| Some(Err(PayloadError::Io(io::Error::new(io::ErrorKind::TimedOut, "nothing came"))));
+    timeout(SILENCE, body.next()).await.unwrap_or_else(silent)
+}
+
 /// The whole body.
 pub async fn read(mut payload: web::Payload) -> Result<Bytes, Error> {
     let mut body = BytesMut::new();
-    while let Some(chunk) = payload.next().await {
+    while let Some(chunk) = next(&mut payload).await {
         let chunk = chunk.map_err(|_| Error::Broken)?;
         if body.len() + chunk.len() > LONGEST {
             return Err(Error::TooLong);
@@ -70,6 +86,28 @@ pub fn text(body: &[u8], content_type: Option<&str>) -> Result<String, Failure> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::stream;
+    use tokio::time::{Instant, sleep};
+
+    /// Pieces with pauses before them, and then nothing, for ever.
+    fn stalls_after(pauses: Vec<u64>) -> impl Stream<Item = Result<Bytes, PayloadError>> + Unpin {
+        let pieces = stream::iter(pauses).then(async |seconds| {
+            sleep(Duration::from_secs(seconds)).await;
+            Ok(Bytes::from_static(b"x"))
+        });
+        Box::pin(pieces.chain(stream::pending()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_sender_is_given_up_and_a_slow_one_is_not() {
+        let mut body = stalls_after(vec![59, 59, 59]);
+        for _ in 0..3 {
+            assert!(next(&mut body).await.unwrap().is_ok());
+        }
+        let silent_since = Instant::now();
+        assert!(next(&mut body).await.unwrap().is_err());
+        assert_eq!(silent_since.elapsed().as_secs(), 60);
+    }
 
     #[test]
     fn text_is_read_in_its_charset() {

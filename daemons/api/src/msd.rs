@@ -2,16 +2,19 @@
 
 use crate::{
     answer::{self, Answer},
+    body,
     failure::Failure,
     query::Query,
     routes::Entry,
 };
 use actix_web::{
     HttpRequest, HttpResponse,
+    error::PayloadError,
     http::header,
     web::{self, Data},
 };
-use futures_util::{StreamExt, stream};
+use bytes::Bytes;
+use futures_util::{Stream, stream};
 use model::{check, msd as wire};
 use msd::{Msd, Written};
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
@@ -85,19 +88,26 @@ async fn read(msd: Data<Msd>, query: Query) -> Answer {
 const UNRESERVED: &percent_encoding::AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-async fn write(msd: Data<Msd>, query: Query, request: HttpRequest, mut body: web::Payload) -> Answer {
+async fn write(msd: Data<Msd>, query: Query, request: HttpRequest, body: web::Payload) -> Answer {
     let image = query.required("image", check::image_name)?;
     let prefix = query.optional("prefix", check::image_prefix)?.unwrap_or_default();
     let remove_incomplete = query.flag("remove_incomplete")?;
     let size = content_length(&request)?;
     let name = if prefix.is_empty() { image } else { format!("{prefix}/{image}") };
-    let mut write = msd.begin_write(&name, size, remove_incomplete).await?;
-    while let Some(chunk) = body.next().await {
-        // Dropping `write` is what ends an upload that broke off.
+    let write = msd.begin_write(&name, size, remove_incomplete).await?;
+    let Written { name, size, written } = receive(write, body).await?;
+    Ok(answer::ok(&json!({"image": {"name": name, "size": size, "written": written}})))
+}
+
+/// Takes an upload until its end. Dropping `write` is what ends one that broke off, or whose sender does nothing.
+async fn receive<S>(mut write: msd::Write, mut body: S) -> Result<Written, Failure>
+where
+    S: Stream<Item = Result<Bytes, PayloadError>> + Unpin,
+{
+    while let Some(chunk) = body::next(&mut body).await {
         write.chunk(chunk.map_err(|why| Failure::invalid(format!("the upload broke off: {why}")))?).await?;
     }
-    let Written { name, size, written } = write.finish().await?;
-    Ok(answer::ok(&json!({"image": {"name": name, "size": size, "written": written}})))
+    Ok(write.finish().await?)
 }
 
 fn content_length(request: &HttpRequest) -> Result<u64, Failure> {
@@ -170,6 +180,8 @@ fn unix_seconds(time: SystemTime) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::StreamExt as _;
+    use tokio_util::sync::CancellationToken;
 
     #[test]
     fn an_address_is_not_a_name() {
@@ -179,5 +191,24 @@ mod tests {
         for name in ["x.iso", "", "a/b", "://x", "a b://c", "http://"] {
             assert!(!is_remote(name), "{name}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_that_stalls_gives_the_drive_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = msd::Settings { root: dir.path().to_owned(), ..msd::Settings::default() };
+        let stop = CancellationToken::new();
+        let (msd, task) = msd::spawn(settings, msd::Fake::new().drive(), msd::Plain, stop.clone());
+        let mut state = msd.subscribe();
+        state.wait_for(|state| state.online && !state.busy).await.unwrap();
+        let write = msd.begin_write("x.iso", 10, true).await.unwrap();
+        assert!(msd.subscribe().borrow().busy);
+        let body = stream::iter([Ok(Bytes::from_static(b"abc"))]).chain(stream::pending());
+        let failure = receive(write, body).await.unwrap_err();
+        assert_eq!(failure.class.name(), "ValidatorError");
+        let idle = state.wait_for(|state| !state.busy).await.unwrap().clone();
+        assert!(!idle.storage.unwrap().images.contains_key("x.iso"), "and the rest is removed, as was asked");
+        stop.cancel();
+        task.await.unwrap();
     }
 }
