@@ -415,7 +415,7 @@ async fn a_reader_that_leaves_frees_the_region() {
 
 #[tokio::test]
 async fn a_file_cut_while_it_is_read_is_an_error_not_a_short_file() {
-    let house = House::with(&[("x", &pattern(8_000_000))]).await;
+    let house = House::with(&[("x", &pattern(64_000_000))]).await;
     let mut read = house.msd.begin_read("x", Compression::None).await.unwrap();
     read.chunk().await.unwrap().unwrap();
     fs::write(house.dir.path().join("x"), b"").unwrap();
