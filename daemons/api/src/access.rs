@@ -1,4 +1,4 @@
-//! The access log, and the net under every request: a panic ends the request with 500 and nothing else.
+//! What every request passes: the access log, and the net under it. A panic ends the request with 500 and nothing else.
 
 use crate::{answer, gate::Tag};
 use actix_web::{
@@ -6,7 +6,7 @@ use actix_web::{
     body::{BodySize, BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     error::InternalError,
-    http::{StatusCode, header},
+    http::{ConnectionType, StatusCode, Version, header},
     middleware::Next,
 };
 use futures_util::FutureExt;
@@ -25,11 +25,23 @@ pub async fn watch<B: MessageBody + 'static>(
         let response = answer::plain(StatusCode::INTERNAL_SERVER_ERROR);
         return Err(InternalError::from_response("panic", response).into());
     };
-    let response = result?.map_into_boxed_body();
+    let mut response = result?.map_into_boxed_body();
+    end_with_the_connection(&mut response);
     if log::log_enabled!(target: TARGET, log::Level::Info) {
         log::info!(target: TARGET, "{}", line(&response));
     }
     Ok(response)
+}
+
+/// HTTP/1.0 knows no chunks: what has no length ends with the connection.
+fn end_with_the_connection(response: &mut ServiceResponse<BoxBody>) {
+    if response.request().version() <= Version::HTTP_10
+        && response.response().body().size() == BodySize::Stream
+    {
+        let head = response.response_mut().head_mut();
+        head.no_chunking(true);
+        head.set_connection_type(ConnectionType::Close);
+    }
 }
 
 fn line(response: &ServiceResponse<BoxBody>) -> String {

@@ -216,6 +216,20 @@ fn an_image_goes_in_and_comes_out_again() {
 }
 
 #[test]
+fn an_old_client_gets_no_chunks_and_the_end_of_the_connection_for_an_end() {
+    let appliance = Appliance::start();
+    assert_eq!(appliance.ask("POST", "/api/msd/write?image=x.iso", ADMIN, b"image data").status, 200);
+    let path = "/api/msd/read?image=x.iso&compress=zstd";
+    for connection in ["", "Connection: keep-alive\r\n"] {
+        let answer =
+            appliance.raw(format!("GET {path} HTTP/1.0\r\nHost: x\r\n{ADMIN}{connection}\r\n").as_bytes());
+        assert_eq!((answer.status, answer.header("Transfer-Encoding")), (200, None));
+        assert!(answer.body.starts_with(b"\x28\xb5\x2f\xfd"), "zstd from the first byte on");
+    }
+    assert_eq!(appliance.admin("GET", path).header("Transfer-Encoding"), Some("chunked"), "a new one does");
+}
+
+#[test]
 fn text_that_is_too_long_is_413() {
     let appliance = Appliance::start();
     let answer = appliance.ask("POST", "/api/hid/print", ADMIN, &vec![b'a'; (1 << 20) + 1]);
