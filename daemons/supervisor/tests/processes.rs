@@ -216,7 +216,7 @@ fn killing_the_supervisor_kills_its_children_and_the_next_one_starts_over_the_le
 #[test]
 fn it_is_init_in_a_pid_namespace() {
     if !is_root() {
-        return;
+        return testkit::skip("only root can make a PID namespace");
     }
     let mut started = Started::as_init("orphans");
     assert_eq!(started.status().pid, 1);
@@ -252,7 +252,7 @@ fn when_kvmd_dies_the_supervisor_releases_every_key_and_button_of_the_target() {
 #[test]
 fn a_marked_partition_is_mounted_read_only_and_remounted_on_request() {
     if !is_root() {
-        return;
+        return testkit::skip("only root can mount");
     }
     let with_fstab = |dir: &std::path::Path| {
         let etc = dir.join("state/etc");

@@ -183,6 +183,17 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> anyh
     }
 }
 
+/// Says why a test does nothing here. Where everything has to run (`KVMD_TEST_REQUIRE` is set, as `scripts/test` does when root
+/// started it), that is a failure.
+///
+/// # Panics
+/// Then.
+#[expect(clippy::panic, clippy::print_stdout, reason = "this is a test's own way to fail and to speak")]
+pub fn skip(why: &str) {
+    assert!(std::env::var_os("KVMD_TEST_REQUIRE").is_none(), "cannot run here: {why}");
+    println!("skipped: {why}");
+}
+
 /// The line with the URL; the rest of the output is read away, so that the supervisor never waits for us.
 fn url_of(supervisor: &mut Child) -> anyhow::Result<String> {
     let mut lines = BufReader::new(supervisor.stdout.take().context("no output")?).lines();

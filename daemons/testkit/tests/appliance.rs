@@ -17,7 +17,7 @@ fn an_appliance_starts_serves_and_leaves_nothing_behind() {
 #[test]
 fn children_run_as_users_of_their_own_without_rights() {
     if !nix::unistd::Uid::effective().is_root() {
-        println!("skipped: only root can give children users of their own");
+        testkit::skip("only root can give children users of their own");
         return;
     }
     let appliance = Appliance::start("kvmd: {streamer: {forever: true}}").unwrap();

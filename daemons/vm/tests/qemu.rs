@@ -31,7 +31,7 @@ fn start(dir: &Path) -> Option<(Machine, Running)> {
     match child {
         Ok(child) => Some((machine, Running(child))),
         Err(error) => {
-            println!("skipped: {} cannot be started: {error}", machine.qemu.display());
+            testkit::skip(&format!("{} cannot be started: {error}", machine.qemu.display()));
             None
         }
     }
