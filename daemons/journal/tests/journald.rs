@@ -1,11 +1,7 @@
 //! Against a real journald of our own, in a mount namespace of its own. Needs root, `unshare` and systemd-journald;
 //! where one is missing, the tests print the reason and return.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "helpers of tests fail by panicking and say why they skip"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking and say why they skip")]
 
 use std::{
     fs,

@@ -1,7 +1,7 @@
 //! Everything once against a real QEMU, with an empty machine: its firmware's screen is picture enough. Where no
 //! QEMU is installed the test says so and ends.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "test steps outside of test functions")]
+#![expect(clippy::unwrap_used, reason = "test steps outside of test functions")]
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
