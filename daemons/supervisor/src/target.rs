@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use config::Config;
 use tokio_util::sync::CancellationToken;
-use vm::{Machine, Qmp};
+use vm::{DiskFormat, Machine, Qmp};
 
 use crate::account::Accounts;
 use crate::{file, kvm};
@@ -18,8 +18,9 @@ use crate::{file, kvm};
 const LET_GO: Duration = Duration::from_secs(3);
 
 /// What the machine's description takes from the settings.
-fn machine(config: &Config, qemu: PathBuf, accel: vm::Accel, disk: Option<PathBuf>) -> Machine {
+fn machine(config: &Config, qemu: PathBuf, accel: vm::Accel, disk: Option<(PathBuf, DiskFormat)>) -> Machine {
     let settings = &config.vm;
+    let (disk, disk_format) = disk.unzip();
     let mut extra: Vec<OsString> = vec!["-smp".into(), settings.cpus.to_string().into()];
     if let Some(size) = &settings.display.resolution {
         for (name, value) in [("xres", size.width), ("yres", size.height)] {
@@ -32,6 +33,7 @@ fn machine(config: &Config, qemu: PathBuf, accel: vm::Accel, disk: Option<PathBu
         accel,
         memory_mb: settings.memory,
         disk,
+        disk_format: disk_format.unwrap_or_default(),
         run_dir: settings.sockets.clone(),
         extra,
         ..Machine::default()
@@ -65,24 +67,31 @@ pub async fn command(config: &Config, run: &Path, accounts: &Accounts) -> anyhow
 }
 
 /// The disk as the target may use it: a layer over it that is forgotten, or the disk itself.
-fn prepare_disk(config: &Config, disk: &Path, run: &Path, accounts: &Accounts) -> anyhow::Result<PathBuf> {
+fn prepare_disk(
+    config: &Config,
+    disk: &Path,
+    run: &Path,
+    accounts: &Accounts,
+) -> anyhow::Result<(PathBuf, DiskFormat)> {
+    let format = DiskFormat::from_name(&config.vm.disk_format)
+        .with_context(|| format!("vm.disk_format: {:?} is neither raw nor qcow2", config.vm.disk_format))?;
     let disk = std::path::absolute(disk).with_context(|| disk.display().to_string())?;
     if !disk.exists() {
         bail!("vm.disk: {} does not exist", disk.display());
     }
     if !config.vm.snapshot {
-        return Ok(disk);
+        return Ok((disk, format));
     }
     // Not in the target's own directory: root writes nothing where others may put a link.
     let layer = run.join("disk0.qcow2");
     let Some(qemu_img) = program("qemu-img") else {
         log::warn!("qemu-img is not installed: what the target writes to {} stays there", disk.display());
         accounts.give(&disk, accounts.vm.uid, accounts.vm.gid).with_context(|| disk.display().to_string())?;
-        return Ok(disk);
+        return Ok((disk, format));
     };
     let _ = std::fs::remove_file(&layer);
     let made = Command::new(qemu_img)
-        .args(["create", "-q", "-f", "qcow2", "-F", &config.vm.disk_format, "-b"])
+        .args(["create", "-q", "-f", "qcow2", "-F", format.name(), "-b"])
         .arg(&disk)
         .arg(&layer)
         .stdin(Stdio::null())
@@ -94,7 +103,7 @@ fn prepare_disk(config: &Config, disk: &Path, run: &Path, accounts: &Accounts) -
     }
     accounts.give(&layer, accounts.vm.uid, accounts.vm.gid).with_context(|| layer.display().to_string())?;
     file::set_mode(&layer, 0o660).with_context(|| layer.display().to_string())?;
-    Ok(layer)
+    Ok((layer, DiskFormat::Qcow2))
 }
 
 /// A program by path, or by name in `PATH`.
@@ -156,6 +165,28 @@ mod tests {
         }
         assert!(text.iter().any(|part| part.contains("/s/run/vm/qmp-supervisor.sock")));
         assert_eq!(text.last().unwrap(), "-snapshot");
+    }
+
+    #[tokio::test]
+    async fn a_disk_without_a_layer_has_the_format_of_the_settings() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = config::Layout::under_with_share(dir.path(), None);
+        let mut config = Config::defaults(&layout);
+        let disk = dir.path().join("disk.img");
+        std::fs::write(&disk, [0; 512]).unwrap();
+        config.vm.accel = config::Accel::Tcg;
+        config.vm.qemu = "/bin/sh".to_owned();
+        config.vm.snapshot = false;
+        config.vm.disk = Some(disk);
+        for format in ["raw", "qcow2"] {
+            config.vm.disk_format = format.to_owned();
+            let command = command(&config, dir.path(), &crate::account::tests::found()).await.unwrap();
+            let start = format!("driver={format},node-name=disk0-image");
+            assert!(command.iter().any(|part| part.to_string_lossy().starts_with(&start)), "{command:?}");
+        }
+        config.vm.disk_format = "abacus".to_owned();
+        let error = command(&config, dir.path(), &crate::account::tests::found()).await.unwrap_err();
+        assert!(error.to_string().contains("vm.disk_format"), "{error}");
     }
 
     #[tokio::test]

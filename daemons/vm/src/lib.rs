@@ -27,6 +27,6 @@ pub mod power;
 pub mod qmp;
 pub mod screen;
 
-pub use machine::{Accel, Chipset, MONITORS, Machine, command};
+pub use machine::{Accel, Chipset, DiskFormat, MONITORS, Machine, command};
 pub use qmp::{Error, Qmp, RunState};
 pub use screen::Screen;

@@ -1,6 +1,6 @@
 //! How QEMU is started: one plain description, one pure function to the argument list.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// What executes the guest's instructions.
@@ -23,6 +23,36 @@ pub enum Chipset {
     Pc,
 }
 
+/// How a disk image is laid out.
+///
+/// It is said, never guessed: a guest writes what it likes into a raw image, also the header of another format that
+/// names a file of ours as its backing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DiskFormat {
+    /// The disk's sectors and nothing else.
+    #[default]
+    Raw,
+    /// QEMU's own, with layers.
+    Qcow2,
+}
+
+impl DiskFormat {
+    /// By its name: `raw` or `qcow2`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Raw, Self::Qcow2].into_iter().find(|format| format.name() == name)
+    }
+
+    /// QEMU's name of the driver.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+        }
+    }
+}
+
 /// A virtual machine that serves as target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
@@ -34,8 +64,10 @@ pub struct Machine {
     pub chipset: Chipset,
     /// Memory in MiB.
     pub memory_mb: u32,
-    /// The disk `disk0`: a raw image, or qcow2 if its name ends so. QEMU locks it for itself.
+    /// The disk `disk0`. QEMU locks it for itself.
     pub disk: Option<PathBuf>,
+    /// The format of `disk`.
+    pub disk_format: DiskFormat,
     /// Directory for the sockets and the serial log; see [`Machine::socket`]. A socket's path must stay under
     /// 108 bytes.
     pub run_dir: PathBuf,
@@ -51,6 +83,7 @@ impl Default for Machine {
             chipset: Chipset::default(),
             memory_mb: 256,
             disk: None,
+            disk_format: DiskFormat::default(),
             run_dir: "/run/kvmd/vm".into(),
             extra: Vec::new(),
         }
@@ -118,7 +151,7 @@ pub fn command(machine: &Machine) -> Vec<OsString> {
     // Separate channels, so that neither chipset needs to know about master and slave.
     args.option("-device", "ide-cd,id=cd0,bus=ide.1,bootindex=1");
     if let Some(disk) = &machine.disk {
-        let format = if disk.extension() == Some(OsStr::new("qcow2")) { "qcow2" } else { "raw" };
+        let format = machine.disk_format.name();
         let start = format!("driver={format},node-name=disk0-image,file.driver=file,file.filename=");
         args.path("-blockdev", &start, disk, "");
         args.option("-device", "ide-hd,id=disk0,drive=disk0-image,bus=ide.0,bootindex=2");
@@ -174,7 +207,8 @@ mod tests {
         let machine = Machine {
             accel: Accel::Kvm,
             chipset: Chipset::Pc,
-            disk: Some("a.qcow2".into()),
+            disk: Some("a.img".into()),
+            disk_format: DiskFormat::Qcow2,
             extra: vec!["-snapshot".into()],
             ..Machine::default()
         };
@@ -182,6 +216,19 @@ mod tests {
         for line in ["-machine pc\n", "-accel kvm\n", "driver=qcow2,", "bootindex=2\n-snapshot"] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_disk_has_the_format_it_is_said_to_have_whatever_its_name() {
+        let raw = Machine { disk: Some("a.qcow2".into()), ..Machine::default() };
+        assert!(text(&raw).contains("driver=raw,node-name=disk0-image,"));
+        let layered = Machine { disk: Some("a.img".into()), disk_format: DiskFormat::Qcow2, ..raw };
+        assert!(text(&layered).contains("driver=qcow2,node-name=disk0-image,"));
+        assert_eq!(
+            ["raw", "qcow2"].map(DiskFormat::from_name),
+            [Some(DiskFormat::Raw), Some(DiskFormat::Qcow2)]
+        );
+        assert_eq!(DiskFormat::from_name("vmdk"), None);
     }
 
     #[test]
