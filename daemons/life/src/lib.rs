@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 pub enum Error {
     /// A signal handler could not be installed.
     #[error("cannot install a signal handler: {0}")]
-    Signal(#[source] io::Error),
+    Signal(io::Error),
     /// A logger is already installed in this process.
     #[error("a logger is already installed")]
     Logger,

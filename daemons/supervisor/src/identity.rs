@@ -25,16 +25,16 @@ const OLDEST_CREDIBLE: u64 = 1_735_689_600;
 /// the clock will be right. It is replaced by an ordinary one as soon as it is.
 const PROVISIONAL_DAYS: u64 = 20 * 365;
 
-/// What can go wrong with it.
+/// What can go wrong with it. Reasons stand in the text and are no `source`: they would be said twice.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file could not be read or written.
-    #[error("{path}: {source}")]
+    #[error("{path}: {reason}")]
     File {
         /// Which.
         path: PathBuf,
         /// The kernel's words.
-        source: io::Error,
+        reason: io::Error,
     },
     /// A person's certificate lies there without its key, or the other way round.
     #[error("{path} is missing, and what is beside it is not ours to replace")]
@@ -44,7 +44,13 @@ pub enum Error {
     },
     /// The certificate could not be made.
     #[error("cannot make a certificate: {0}")]
-    Make(#[from] rcgen::Error),
+    Make(rcgen::Error),
+}
+
+impl From<rcgen::Error> for Error {
+    fn from(error: rcgen::Error) -> Self {
+        Self::Make(error)
+    }
 }
 
 /// What [`ensure`] found or did.
@@ -145,7 +151,7 @@ pub fn ensure(pair: &Pair, wish: &Wish, now: Duration) -> Result<Outcome, Error>
     let read = |path: &Path| match fs::read(path) {
         Ok(content) => Ok(Some(hex::encode(Sha256::digest(content)))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Error::File { path: path.to_owned(), source }),
+        Err(reason) => Err(Error::File { path: path.to_owned(), reason }),
     };
     let (certificate, key) = (read(&pair.certificate)?, read(&pair.key)?);
     // An unreadable marker means that we do not know what is ours, so nothing is.
@@ -198,12 +204,12 @@ fn make(pair: &Pair, old: &[Made], wish: &Wish, now: Duration) -> Result<(), Err
 
 fn mark(pair: &Pair, made: &[Made]) -> Result<(), Error> {
     let text = serde_json::to_vec(made).map_err(io::Error::from);
-    let text = text.map_err(|source| Error::File { path: pair.marker.clone(), source })?;
+    let text = text.map_err(|reason| Error::File { path: pair.marker.clone(), reason })?;
     write(&pair.marker, &text, 0o644)
 }
 
 fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
-    file::replace(path, content, mode).map_err(|source| Error::File { path: path.to_owned(), source })
+    file::replace(path, content, mode).map_err(|reason| Error::File { path: path.to_owned(), reason })
 }
 
 /// Midnight (UTC) of that Unix time's day, as rcgen wants it.

@@ -10,14 +10,15 @@ use std::path::Path;
 
 use crate::account::Accounts;
 
-/// What a socket could not be bound to, and why.
+/// What a socket could not be bound to, and why. The reason is part of the text, so it is not also a `source`:
+/// whoever prints the chain of causes would say it twice.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen at {place}: {source}")]
+#[error("cannot listen at {place}: {reason}")]
 pub struct Error {
     /// The address or path.
     pub place: String,
     /// The kernel's words.
-    pub source: io::Error,
+    pub reason: io::Error,
 }
 
 /// Listens at that port of each address, in their order.
@@ -54,7 +55,7 @@ pub fn tcp(addresses: &[IpAddr], port: u16) -> Result<Vec<TcpListener>, Error> {
             Err(error) if address.is_ipv6() && is_missing(&error) && (at + 1 < order.len() || at > 0) => {
                 log::info!("no IPv6 here: not listening at {place}");
             }
-            Err(source) => return Err(Error { place: place.to_string(), source }),
+            Err(reason) => return Err(Error { place: place.to_string(), reason }),
         }
     }
     Ok(listeners)
@@ -89,7 +90,7 @@ pub fn unix(path: &Path, owner: Owner, accounts: &Accounts) -> Result<UnixListen
         own(path, owner, accounts)?;
         Ok(listener)
     };
-    bind().map_err(|source| Error { place: path.display().to_string(), source })
+    bind().map_err(|reason| Error { place: path.display().to_string(), reason })
 }
 
 /// A datagram socket at that path, likewise.
@@ -105,7 +106,7 @@ pub fn datagram(path: &Path, owner: Owner, accounts: &Accounts) -> Result<UnixDa
         own(path, owner, accounts)?;
         Ok(socket)
     };
-    bind().map_err(|source| Error { place: path.display().to_string(), source })
+    bind().map_err(|reason| Error { place: path.display().to_string(), reason })
 }
 
 fn clear(path: &Path) -> io::Result<()> {
@@ -171,5 +172,7 @@ mod tests {
         let port = first[0].local_addr().unwrap().port();
         let error = tcp(&loopback, port).unwrap_err();
         assert!(error.to_string().contains(&format!("127.0.0.1:{port}")), "{error}");
+        let chain = format!("{:#}", anyhow::Error::from(error));
+        assert_eq!(chain.matches("os error").count(), 1, "{chain}");
     }
 }

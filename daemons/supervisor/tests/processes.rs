@@ -327,7 +327,9 @@ fn a_port_in_use_is_said() {
     let port = first.address().rsplit(':').next().unwrap().to_owned();
     let mut second = Started::at_port("good", &port);
     assert_eq!(second.wait(), Some(1));
-    assert!(second.log().contains(&format!("127.0.0.1:{port}")), "{}", second.log());
+    let log = second.log();
+    assert!(log.contains(&format!("127.0.0.1:{port}")), "{log}");
+    assert_eq!(log.matches("os error 98").count(), 1, "the reason is said once: {log}");
 }
 
 impl Started {
