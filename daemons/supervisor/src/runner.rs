@@ -34,6 +34,9 @@ use crate::{KVMD, STREAMER};
 /// How often the certificate's date is looked at.
 const RENEWAL: Duration = Duration::from_secs(3600);
 
+/// Words of children that wait for their turn.
+const HEARD: usize = 64;
+
 /// Makes what is to be started; asked at every start.
 pub type Recipe = Box<dyn Fn() -> io::Result<Launch>>;
 
@@ -162,7 +165,7 @@ impl Runner {
     /// Owns `units`, which are in starting order.
     #[must_use]
     pub fn new(units: Vec<Unit>, mut parts: Parts) -> Self {
-        let (hear, heard) = mpsc::channel(64);
+        let (hear, heard) = mpsc::channel(HEARD);
         let storage = std::mem::replace(&mut parts.storage, Storage::directory(PathBuf::new()));
         let storage_status = Arc::new(Mutex::new(storage.status()));
         let on_ready = std::mem::replace(&mut parts.on_ready, Box::new(|| {}));
@@ -205,8 +208,8 @@ impl Runner {
                 break;
             }
             let due = self.next_tick();
+            // Without a bias: a child that talks all the time gets its share of turns, not all of them.
             tokio::select! {
-                biased;
                 () = stop.cancelled(), if self.give_up_at.is_none() => self.begin_stop(),
                 _ = children.recv() => self.reap().await,
                 Some(heard) = self.heard.recv() => self.hear(heard).await,
@@ -227,6 +230,11 @@ impl Runner {
     }
 
     async fn tick(&mut self) {
+        // A sign of life that waits here was given in time, even where we are late.
+        for _ in 0..HEARD {
+            let Ok(heard) = self.heard.try_recv() else { break };
+            self.hear(heard).await;
+        }
         let now = Instant::now();
         if self.give_up_at.is_some_and(|at| now >= at) {
             log::warn!("stopping takes too long: killing what is left");

@@ -163,6 +163,22 @@ fn a_child_that_falls_silent_is_replaced() {
 }
 
 #[test]
+fn a_child_that_never_stops_talking_starves_nobody() {
+    let mut started = Started::new("flood");
+    started.ask(&Request::StartStreamer);
+    wait_for("the streamer", || (started.state("kvmd-streamer") == ServiceState::Ready).then_some(()));
+    let began = Instant::now();
+    for _ in 0..100 {
+        assert!(started.status().ready);
+    }
+    println!("a hundred answers during the flood took {:?}", began.elapsed());
+    let old = started.pid("kvmd").unwrap();
+    kill(Pid::from_raw(old), Signal::SIGKILL).unwrap();
+    wait_for("another kvmd", || started.pid("kvmd").filter(|pid| *pid != old));
+    assert_eq!(started.stop(), Some(0));
+}
+
+#[test]
 fn children_stop_in_reverse_order_and_a_deaf_one_is_killed_with_its_family() {
     let mut started = Started::with_settings("deaf", "supervisor: {deadlines: {stop: 0.5}}\n");
     started.ask(&Request::StartStreamer);

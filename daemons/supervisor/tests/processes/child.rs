@@ -39,6 +39,19 @@ pub(crate) fn run(role: &str) {
             }
         });
     }
+    if role == "flood" {
+        let path = std::env::var("NOTIFY_SOCKET").unwrap();
+        // Not the notifier: that one asks for no more than is due, in small pieces.
+        let words = "WATCHDOG=1\n".repeat(370);
+        for _ in 0..4 {
+            let (path, words) = (path.clone(), words.clone());
+            std::thread::spawn(move || {
+                let socket = std::os::unix::net::UnixDatagram::unbound().unwrap();
+                socket.connect(&path).unwrap();
+                while socket.send(words.as_bytes()).is_ok() {}
+            });
+        }
+    }
     loop {
         if role != "silent" {
             notifier.alive();
