@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
+use crate::place::Place;
 use crate::transfer::{self, Progress, failed};
 
 /// How hard to pack. Both run on a small board beside everything else: zstd's own default is faster than the network;
@@ -105,8 +106,14 @@ impl Out<'_> {
 
 impl Download {
     /// Opens an image. Blocks.
-    pub(crate) fn open(path: PathBuf, compression: Compression, piece: usize) -> Result<Self, Error> {
-        let file = File::open(&path).map_err(failed(&path))?;
+    pub(crate) fn open(
+        root: &Path,
+        image: &str,
+        compression: Compression,
+        piece: usize,
+    ) -> Result<Self, Error> {
+        let place = Place::find(root, image)?;
+        let (file, path) = (place.open()?, place.path().to_owned());
         let size = file.metadata().map_err(failed(&path))?.len();
         Ok(Self { path, file, size, compression, piece: piece.max(1) })
     }

@@ -17,6 +17,8 @@
 //!
 //! Drives: [`VmDrive`] (a virtual machine), [`FakeDrive`]; "not fitted" is [`Msd::disabled`].
 //!
+//! Others write in the storage too, so no symbolic link in it is ever followed (module `place`).
+//!
 //! Not done here: mounting and remounting (the supervisor does it, by [`Remount`]), JSON, fetching images from elsewhere.
 
 mod download;
@@ -28,6 +30,7 @@ mod mounts;
 mod name;
 mod notice;
 mod owner;
+mod place;
 mod remount;
 mod scan;
 mod selection;

@@ -17,8 +17,9 @@ use crate::download::{Compression, Download, Out, Read};
 use crate::drive::{Current, Drive, DriveError, Medium, Remount};
 use crate::handle::Settings;
 use crate::model::{Part, State};
-use crate::name::{self, ImageName};
+use crate::name::ImageName;
 use crate::notice::Notice;
+use crate::place::Place;
 use crate::scan::{self, Scan};
 use crate::selection::{Change, Selection};
 use crate::transfer::{self, Progress};
@@ -264,7 +265,7 @@ impl Owner {
         };
         self.drive.eject().await.map_err(drive_failed)?;
         if let Some(path) = written {
-            sync(path).await;
+            sync(self.settings.root.clone(), path).await;
         }
         log::info!("disconnected the drive");
         self.drive_changed();
@@ -285,9 +286,9 @@ impl Owner {
         if own {
             self.open_storage().await?;
         }
-        let path = self.settings.root.join(image);
+        let (root, name) = (self.settings.root.clone(), image.to_owned());
         // Not given up on: a large file may take a slow card a while, and what is half removed is not told.
-        let removed = spawn_blocking(move || remove_file(&path)).await;
+        let removed = spawn_blocking(move || Place::find(&root, &name)?.remove(&name)).await;
         if own {
             self.close_storage().await;
         }
@@ -386,8 +387,8 @@ impl Owner {
         if !self.online()?.images.contains_key(&image) {
             return Err(Error::UnknownImage(image));
         }
-        let (path, piece) = (self.settings.root.join(&image), self.settings.read_chunk);
-        let open = move || Download::open(path, compression, piece);
+        let (root, name, piece) = (self.settings.root.clone(), image.clone(), self.settings.read_chunk);
+        let open = move || Download::open(&root, &name, compression, piece);
         let download = spawn_blocking(open).await.unwrap_or(Err(Error::Stopped))?;
         let size = download.size;
         let (pieces, outbox) = mpsc::channel(transfer::QUEUE);
@@ -584,9 +585,16 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 /// What the target wrote is on the disk before we say that the drive is out.
-async fn sync(path: PathBuf) {
-    let synced = spawn_blocking(move || std::fs::File::open(path)?.sync_all()).await;
-    if let Ok(Err(error)) = synced {
+async fn sync(root: PathBuf, path: PathBuf) {
+    let sync = move || -> Result<(), Error> {
+        let file = match path.strip_prefix(&root).ok().and_then(Path::to_str) {
+            Some(image) => Place::find(&root, image)?.open()?,
+            // Put in by hand from elsewhere.
+            None => std::fs::File::open(&path).map_err(transfer::failed(&path))?,
+        };
+        file.sync_all().map_err(transfer::failed(&path))
+    };
+    if let Ok(Err(error)) = spawn_blocking(sync).await {
         log::error!("what the target wrote may not be on the disk: {error}");
     }
 }
@@ -597,15 +605,6 @@ fn measure(root: &Path, parts: BTreeMap<String, Part>) -> BTreeMap<String, Part>
         (key, space)
     };
     parts.into_iter().map(now).collect()
-}
-
-fn remove_file(path: &PathBuf) -> Result<(), Error> {
-    std::fs::remove_file(path).map_err(transfer::failed(path))?;
-    if let Some(marker) = name::marker(path) {
-        // There is one only beside a broken image.
-        let _ = std::fs::remove_file(marker);
-    }
-    Ok(())
 }
 
 fn drive_failed(error: DriveError) -> Error {

@@ -7,11 +7,12 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use nix::sys::statvfs::statvfs;
+use nix::sys::statvfs::{Statvfs, fstatvfs, statvfs};
 use nix::unistd::{AccessFlags, access};
 
 use crate::model::{Image, Part};
@@ -53,13 +54,21 @@ pub(crate) fn mount_points(root: &Path) -> Vec<PathBuf> {
 
 /// The size and the free space of the file system a path lies on.
 pub(crate) fn space(path: &Path) -> io::Result<Part> {
-    let stat = statvfs(path)?;
+    Ok(part(&statvfs(path)?))
+}
+
+/// The same for something open.
+pub(crate) fn space_at(fd: impl AsFd) -> io::Result<Part> {
+    Ok(part(&fstatvfs(fd)?))
+}
+
+fn part(stat: &Statvfs) -> Part {
     let fragment = stat.fragment_size();
-    Ok(Part {
+    Part {
         size: stat.blocks().saturating_mul(fragment),
         free: stat.blocks_available().saturating_mul(fragment),
         writable: true,
-    })
+    }
 }
 
 /// Which part a path belongs to: the longest mount point above it, by its key.

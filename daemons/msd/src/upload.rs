@@ -11,10 +11,9 @@
 //! journal commit each time. So on the way we only *start* the writing of each 4 MiB window and wait for the one
 //! before it: at most two windows are dirty, the disk always has work, and the metadata is committed once, at the end.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, IoSlice, Write as _};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
@@ -24,7 +23,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::name::{self, ImageName};
+use crate::name::ImageName;
+use crate::place::{Place, Site};
 use crate::transfer::{self, PIECE, Progress, failed};
 use crate::{Error, scan};
 
@@ -125,8 +125,7 @@ pub(crate) struct Upload {
     size: u64,
     remove_incomplete: bool,
     window: u64,
-    path: PathBuf,
-    marker: PathBuf,
+    place: Place,
     file: File,
 }
 
@@ -139,37 +138,23 @@ impl Upload {
         remove_incomplete: bool,
         window: u64,
     ) -> Result<Self, Error> {
-        let path = name.path(root);
-        let bad = |why| Error::BadName { name: name.as_str().to_owned(), why };
-        let marker = name::marker(&path).ok_or_else(|| bad("not a file name"))?;
-        let parent = path.parent().ok_or_else(|| bad("not a file name"))?;
-        check_directories(root, parent, &bad)?;
-        let taken = occupied(&path, &marker, name.as_str())?;
-        // Where the file will lie: the directories of a new one do not exist yet.
-        let nearest = parent.ancestors().find(|dir| dir.exists()).unwrap_or(root);
-        let free = scan::space(nearest).map_err(failed(nearest))?.free.saturating_add(taken);
+        let site = Site::survey(root, name.as_str())?;
+        let taken = site.occupied(name.as_str())?;
+        let free = scan::space_at(site.nearest()).map_err(failed(site.path()))?.free.saturating_add(taken);
         if size > free {
             return Err(Error::NoSpace { wanted: size, free });
         }
-        fs::create_dir_all(parent).map_err(failed(parent))?;
-        File::create(&marker).map_err(failed(&marker))?;
-        sync_dir(parent)?;
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o644).custom_flags(nix::libc::O_NOFOLLOW);
-        let file = match options.open(&path) {
-            Ok(file) => file,
-            Err(error) => {
-                let _ = fs::remove_file(&marker);
-                return Err(failed(&path)(error));
-            }
-        };
-        let upload = Self { name, size, remove_incomplete, window, path, marker, file };
+        let place = site.build()?;
+        // A broken image is not written over but made anew: whatever lies there may be more than it seems.
+        place.clear()?;
+        let file = place.create()?;
+        let upload = Self { name, size, remove_incomplete, window, place, file };
         if let Err(error) = extend(&upload.file, size) {
             upload.remove();
             if error.raw_os_error() == Some(Errno::ENOSPC as i32) {
                 return Err(Error::NoSpace { wanted: size, free });
             }
-            return Err(failed(&upload.path)(error));
+            return Err(failed(upload.place.path())(error));
         }
         Ok(upload)
     }
@@ -230,9 +215,9 @@ impl Upload {
                 let Ok(piece) = pieces.try_recv() else { break };
                 next = Some(piece);
             }
-            write_all(&mut self.file, &mut batch).map_err(failed(&self.path))?;
+            write_all(&mut self.file, &mut batch).map_err(failed(self.place.path()))?;
             progress.add(gathered);
-            writeback.wrote(&self.file, progress.done()).map_err(failed(&self.path))?;
+            writeback.wrote(&self.file, progress.done()).map_err(failed(self.place.path()))?;
             if let Some(reply) = end {
                 return Ok(reply);
             }
@@ -240,41 +225,14 @@ impl Upload {
     }
 
     fn complete(&self) -> Result<(), Error> {
-        self.file.sync_all().map_err(failed(&self.path))?;
-        fs::remove_file(&self.marker).map_err(failed(&self.marker))?;
-        self.path.parent().map_or(Ok(()), sync_dir)
+        self.file.sync_all().map_err(failed(self.place.path()))?;
+        self.place.unmark()
     }
 
-    /// The file first: a marker without a file means nothing, a file without a marker would be taken for whole.
     fn remove(&self) {
-        for path in [&self.path, &self.marker] {
-            if let Err(error) = fs::remove_file(path) {
-                log::warn!("cannot remove {}: {error}", path.display());
-            }
+        if let Err(error) = self.place.clear() {
+            log::warn!("an unfinished image stays: {error}");
         }
-    }
-}
-
-/// A directory on the way may neither be a link (it could lead out of the storage) nor a file.
-fn check_directories(root: &Path, parent: &Path, bad: &impl Fn(&'static str) -> Error) -> Result<(), Error> {
-    for dir in parent.ancestors().take_while(|dir| *dir != root) {
-        match fs::symlink_metadata(dir) {
-            Ok(meta) if meta.is_dir() => {}
-            Ok(_) => return Err(bad("a part of it is not a directory")),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
-            Err(error) => return Err(failed(dir)(error)),
-        }
-    }
-    Ok(())
-}
-
-/// The bytes a broken image of that name takes on the disk; an error when the name is somebody else's.
-fn occupied(path: &Path, marker: &Path, name: &str) -> Result<u64, Error> {
-    match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_file() && marker.exists() => Ok(meta.blocks().saturating_mul(512)),
-        Ok(_) => Err(Error::ImageExists(name.to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-        Err(error) => Err(failed(path)(error)),
     }
 }
 
@@ -289,10 +247,6 @@ fn extend(file: &File, size: u64) -> io::Result<()> {
         Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => file.set_len(size),
         Err(errno) => Err(errno.into()),
     }
-}
-
-fn sync_dir(dir: &Path) -> Result<(), Error> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed(dir))
 }
 
 /// Writes a batch whole and empties it.
@@ -366,6 +320,9 @@ impl Writeback {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -405,14 +362,46 @@ mod tests {
     fn directories_that_are_links_or_files_are_refused() {
         let outside = tempfile::tempdir().unwrap();
         let dir = tempfile::tempdir().unwrap();
-        std::os::unix::fs::symlink(outside.path(), dir.path().join("way")).unwrap();
-        std::os::unix::fs::symlink(outside.path().join("target"), dir.path().join("file")).unwrap();
+        symlink(outside.path(), dir.path().join("way")).unwrap();
+        symlink(outside.path().join("target"), dir.path().join("file")).unwrap();
         fs::write(dir.path().join("plain"), b"").unwrap();
         assert!(matches!(prepare(dir.path(), "way/x", 1), Err(Error::BadName { .. })));
         assert!(matches!(prepare(dir.path(), "way/sub/x", 1), Err(Error::BadName { .. })));
         assert!(matches!(prepare(dir.path(), "plain/x", 1), Err(Error::BadName { .. })));
         assert!(matches!(prepare(dir.path(), "file", 1), Err(Error::ImageExists(_))));
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_marker_that_is_a_link_costs_nobody_a_file() {
+        let house = tempfile::tempdir().unwrap();
+        let root = house.path().join("msd");
+        fs::create_dir(&root).unwrap();
+        fs::write(house.path().join("totp.secret"), b"SECRET").unwrap();
+        for image_there in [false, true] {
+            symlink("../totp.secret", root.join(".__x.iso.incomplete")).unwrap();
+            if image_there {
+                fs::write(root.join("x.iso"), b"broken").unwrap();
+            }
+            let upload = prepare(&root, "x.iso", 5).unwrap();
+            assert_eq!(fs::read(house.path().join("totp.secret")).unwrap(), b"SECRET");
+            assert!(root.join(".__x.iso.incomplete").symlink_metadata().unwrap().is_file());
+            upload.remove();
+            assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
+        }
+    }
+
+    #[test]
+    fn a_broken_image_that_is_also_somebody_elses_file_is_not_cut() {
+        let house = tempfile::tempdir().unwrap();
+        let root = house.path().join("msd");
+        fs::create_dir(&root).unwrap();
+        fs::write(house.path().join("precious"), b"precious").unwrap();
+        fs::hard_link(house.path().join("precious"), root.join("x")).unwrap();
+        fs::write(root.join(".__x.incomplete"), b"").unwrap();
+        prepare(&root, "x", 2).unwrap();
+        assert_eq!(fs::read(house.path().join("precious")).unwrap(), b"precious");
+        assert_eq!(fs::read(root.join("x")).unwrap(), [0, 0]);
     }
 
     proptest! {

@@ -3,6 +3,7 @@
 //! One topic a file, one call a function, `io::Result`, and a SAFETY note on each `unsafe` block.
 //! It keeps no state, starts no threads, and knows nothing of the appliance.
 
+pub mod beneath;
 pub mod capability;
 pub mod fd;
 pub mod futex;
