@@ -1,7 +1,8 @@
 //! Who the children are: users and groups by name, or fixed numbers where the system has none of them.
 
 use std::io;
-use std::os::unix::fs::lchown;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{fchown, lchown};
 use std::path::Path;
 
 use nix::unistd::{Gid, Group, Uid, User};
@@ -120,6 +121,18 @@ impl Accounts {
         if self.switch {
             // Not what a link points to: some of these lie in directories that children write.
             lchown(path, Some(uid), Some(gid))?;
+        }
+        Ok(())
+    }
+
+    /// Gives an open file away; does nothing where everybody is ourselves.
+    ///
+    /// # Errors
+    ///
+    /// What `fchown` says.
+    pub fn give_open(&self, file: impl AsFd, uid: u32, gid: u32) -> io::Result<()> {
+        if self.switch {
+            fchown(file, Some(uid), Some(gid))?;
         }
         Ok(())
     }

@@ -2,8 +2,13 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Component, Path};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::{Mode, mkdirat};
 
 /// Replaces a file in one step: after a crash it has the old or the new content, never half.
 ///
@@ -57,9 +62,55 @@ pub fn directory_if_missing(path: &Path, mode: u32) -> io::Result<()> {
     if path.is_dir() { Ok(()) } else { directory(path, mode) }
 }
 
+/// Opens the directory at `path`, at or below `root`, and makes it and its parents (0755) where missing.
+///
+/// Below `root` no link is followed: what lies there may have been written by anybody, on another machine. The
+/// caller changes mode and owner through the descriptor, not by the path.
+///
+/// # Errors
+///
+/// The kernel's words; `InvalidInput` for a path that is not below `root`, `ELOOP` or `ENOTDIR` for a link.
+pub fn directory_below(root: &Path, path: &Path) -> io::Result<OwnedFd> {
+    let outside = || io::Error::new(io::ErrorKind::InvalidInput, "not below the mount point");
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let below = path.strip_prefix(root).map_err(|_| outside())?;
+    let mut dir = open(root, flags, Mode::empty())?;
+    for part in below.components() {
+        let Component::Normal(name) = part else { return Err(outside()) };
+        dir = match openat(&dir, name, flags, Mode::empty()) {
+            Err(Errno::ENOENT) => {
+                mkdirat(&dir, name, Mode::from_bits_truncate(0o755))?;
+                openat(&dir, name, flags, Mode::empty())
+            }
+            found => found,
+        }?;
+    }
+    Ok(dir)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_link_below_the_root_is_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, outside) = (dir.path().join("mount"), dir.path().join("outside"));
+        fs::create_dir(&root).unwrap();
+        fs::create_dir(&outside).unwrap();
+        std::os::unix::fs::symlink(&outside, root.join("link")).unwrap();
+        for path in ["link", "link/below"] {
+            directory_below(&root, &root.join(path)).unwrap_err();
+        }
+        for path in [outside.clone(), root.join("../outside"), root.join("a/../..")] {
+            directory_below(&root, &path).unwrap_err();
+        }
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "nothing was made through the link");
+        drop(directory_below(&root, &root).unwrap());
+        let made = File::from(directory_below(&root, &root.join("a/b")).unwrap());
+        made.set_permissions(fs::Permissions::from_mode(0o2770)).unwrap();
+        assert_eq!(fs::metadata(root.join("a/b")).unwrap().permissions().mode() & 0o7777, 0o2770);
+    }
 
     #[test]
     fn a_file_is_replaced_with_its_mode_and_leaves_nothing_beside() {

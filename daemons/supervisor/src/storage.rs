@@ -1,11 +1,12 @@
 //! Where the drive's images lie: a partition of its own, read-only except on request, or a plain directory.
 //!
 //! The partition is the first fstab entry marked `X-kvmd.otgmsd-user=`, else the one labelled `PIMSD` (API.md
-//! section 14). It is mounted nosuid, nodev, noexec. A mount left over by a killed predecessor is taken over.
+//! section 14). It is mounted nosuid, nodev, noexec, nosymfollow, and what root does on it goes through
+//! descriptors: links on the card lead nowhere. A mount left over by a killed predecessor is taken over.
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -15,8 +16,11 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use crate::account::Accounts;
 use crate::file;
 
+/// `MS_NOSYMFOLLOW`: no path through a link of the drive, not even one of root's. Linux knows it since 5.10;
+/// earlier ones ignore the bit.
+const NO_LINKS: MsFlags = MsFlags::from_bits_retain(256);
 /// The options that nothing on a lent drive needs.
-const SAFE: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
+const SAFE: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC).union(NO_LINKS);
 /// Tried in this order when fstab does not name the file system.
 const TYPES: &[&str] = &["ext4", "exfat", "vfat", "f2fs", "btrfs", "xfs"];
 
@@ -149,8 +153,11 @@ impl Storage {
     fn prepare(&mut self, accounts: &Accounts) {
         let give = |storage: &mut Self| {
             storage.remount(true)?;
-            file::directory(&storage.path, 0o2770)?;
-            accounts.give(&storage.path, accounts.kvmd.uid, accounts.vm.gid)
+            let root = storage.mounted.as_deref().unwrap_or(&storage.path);
+            let images = fs::File::from(file::directory_below(root, &storage.path)?);
+            accounts.give_open(&images, accounts.kvmd.uid, accounts.vm.gid)?;
+            // After the owner: a change of owner clears the set-group-id bit.
+            images.set_permissions(fs::Permissions::from_mode(0o2770))
         };
         if let Err(error) = give(self) {
             log::warn!("{} cannot be given to kvmd: {error}", self.path.display());

@@ -285,7 +285,7 @@ fn a_marked_partition_is_mounted_read_only_and_remounted_on_request() {
         line.map(|line| line.split(' ').nth(3).unwrap().to_owned())
     };
     let now = options(&started).unwrap();
-    for option in ["ro", "nosuid", "nodev", "noexec"] {
+    for option in ["ro", "nosuid", "nodev", "noexec", "nosymfollow"] {
         assert!(now.split(',').any(|have| have == option), "{option} in {now}");
     }
     for rw in [true, false] {
@@ -294,7 +294,7 @@ fn a_marked_partition_is_mounted_read_only_and_remounted_on_request() {
         assert_eq!((msd.mounted, msd.rw), (true, rw));
         let now = options(&started).unwrap();
         assert!(now.starts_with(if rw { "rw," } else { "ro," }), "{now}");
-        assert!(now.contains("noexec"), "{now}");
+        assert!(now.contains("noexec") && now.contains("nosymfollow"), "{now}");
     }
     // A killed supervisor leaves the mount to the next one, which takes it over and lets it go at its end.
     assert_eq!(started.ask(&Request::RemountMsd { rw: true }), Answer::Done);
