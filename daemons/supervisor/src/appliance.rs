@@ -1,5 +1,6 @@
 //! The appliance put together: what is prepared at the start, and what each child is given.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -52,6 +53,8 @@ pub struct Appliance {
     ring: OwnedFd,
     ring_read_only: OwnedFd,
     journal_dir: Option<PathBuf>,
+    /// Whether the certificate may still be made anew for an address it lacks: once in our life.
+    may_extend: Cell<bool>,
 }
 
 impl Appliance {
@@ -70,7 +73,7 @@ impl Appliance {
         let layout = args.layout();
         directories(&layout, &config, &accounts)?;
         password::first(&layout, &config, &accounts)?;
-        renew(&config)?;
+        let may_extend = renew(&config, true)? != Outcome::Extended;
         let programs = match &wishes.programs {
             Some(dir) => dir.clone(),
             None => own_directory()?,
@@ -113,6 +116,7 @@ impl Appliance {
             ring,
             ring_read_only,
             journal_dir,
+            may_extend: Cell::new(may_extend),
         })
     }
 
@@ -215,6 +219,21 @@ impl Appliance {
         Launch { command, env: Vec::new(), rights: self.accounts.vm_rights(), umask: 0o007, fds: Vec::new() }
     }
 
+    /// Sees to the certificate; true when there is a new one.
+    #[must_use]
+    pub fn renew(&self) -> bool {
+        match renew(&self.config, self.may_extend.get()) {
+            Ok(outcome) => {
+                self.may_extend.set(self.may_extend.get() && outcome != Outcome::Extended);
+                matches!(outcome, Outcome::Made | Outcome::Renewed | Outcome::Extended)
+            }
+            Err(error) => {
+                log::error!("{error}");
+                false
+            }
+        }
+    }
+
     /// Removes what we made under `RUN`.
     pub fn close(&self) {
         for path in [&self.config.kvmd.server.unix, &self.layout.run.join("streamer.sock")] {
@@ -279,15 +298,11 @@ fn directories(layout: &Layout, config: &Config, accounts: &Accounts) -> anyhow:
     Ok(())
 }
 
-/// Sees to the certificate; true when there is a new one.
-///
-/// # Errors
-///
-/// See [`identity::Error`].
-pub fn renew(config: &Config) -> Result<bool, identity::Error> {
+/// Sees to the certificate.
+fn renew(config: &Config, extend: bool) -> Result<Outcome, identity::Error> {
     let tls = &config.supervisor.tls;
     if !config.nginx.https.enabled {
-        return Ok(false);
+        return Ok(Outcome::Kept);
     }
     let host = nix::unistd::gethostname().unwrap_or_default();
     let mut names = identity::names(&host.to_string_lossy());
@@ -297,12 +312,19 @@ pub fn renew(config: &Config) -> Result<bool, identity::Error> {
         addresses: identity::addresses(),
         days: u64::from(tls.days),
         renew_days: u64::from(tls.renew_days),
+        extend,
     };
     let outcome = identity::ensure(&Pair::new(tls.cert.clone(), tls.key.clone()), &wish, unix_time())?;
     match outcome {
         Outcome::Made => log::info!("a self-signed certificate is made: {}", tls.cert.display()),
         Outcome::Renewed => log::info!("the self-signed certificate is renewed: {}", tls.cert.display()),
+        Outcome::Extended => {
+            log::info!(
+                "the self-signed certificate is made anew, with this machine's addresses: {}",
+                tls.cert.display()
+            );
+        }
         Outcome::Kept | Outcome::Foreign => {}
     }
-    Ok(matches!(outcome, Outcome::Made | Outcome::Renewed))
+    Ok(outcome)
 }

@@ -1,7 +1,7 @@
 //! The appliance's certificate: made at first start, renewed in time, a person's own never touched.
 //!
 //! `server.crt` and `server.key` lie in one directory with `made.json`, which holds the fingerprints of what we
-//! made. A certificate whose fingerprint is not there is a person's. The order of writing (marker with old and
+//! made, and the names in it. A certificate whose fingerprint is not there is a person's. The order of writing (marker with old and
 //! new, key, certificate, marker with new) leaves at every point a state that the next start repairs.
 
 use std::fs;
@@ -60,6 +60,8 @@ pub enum Outcome {
     Made,
     /// Ours was about to expire (or provisional) and was replaced.
     Renewed,
+    /// Ours lacked a name or an address that the machine has by now, and was replaced.
+    Extended,
     /// Ours is good.
     Kept,
     /// A person's, not looked at any further.
@@ -75,6 +77,9 @@ struct Made {
     expires: u64,
     /// Made under a wrong clock.
     provisional: bool,
+    /// Names and addresses in it; none where an earlier release made it.
+    #[serde(default)]
+    alternatives: Vec<String>,
 }
 
 /// What the certificate shall say, and how long.
@@ -88,6 +93,28 @@ pub struct Wish {
     pub days: u64,
     /// Renewed when fewer days than this are left.
     pub renew_days: u64,
+    /// Whether one that lacks a name or an address may be replaced: each time, clients ask their users again.
+    pub extend: bool,
+}
+
+impl Wish {
+    fn alternatives(&self) -> Vec<String> {
+        self.names.iter().cloned().chain(self.addresses.iter().map(ToString::to_string)).collect()
+    }
+
+    /// Whether a certificate for these lacks something that people type. A link-local address is not: it is
+    /// there before the real ones are, and would use up the one chance.
+    fn misses(&self, alternatives: &[String]) -> bool {
+        let typed = self.addresses.iter().filter(|address| !is_link_local(address)).map(ToString::to_string);
+        self.names.iter().cloned().chain(typed).any(|one| !alternatives.contains(&one))
+    }
+}
+
+fn is_link_local(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
 }
 
 /// The two files.
@@ -114,23 +141,27 @@ impl Pair {
 enum Plan {
     Make,
     Renew,
+    Extend,
     Keep,
     Foreign,
     Incomplete,
 }
 
 /// Fingerprints of the files present, the marker, the time (Unix seconds).
-fn plan(certificate: Option<&str>, key: Option<&str>, made: &[Made], renew_days: u64, now: u64) -> Plan {
+fn plan(certificate: Option<&str>, key: Option<&str>, made: &[Made], wish: &Wish, now: u64) -> Plan {
     let ours = |print: &str| made.iter().any(|made| made.certificate == print || made.key == print);
     match (certificate, key) {
         (None, None) => Plan::Make,
         (Some(certificate), Some(key)) => {
             let pair = made.iter().find(|made| made.certificate == certificate && made.key == key);
             match pair {
-                Some(made) if now >= OLDEST_CREDIBLE => {
-                    let due = now + renew_days * DAY > made.expires;
-                    if due || made.provisional { Plan::Renew } else { Plan::Keep }
+                Some(made)
+                    if now >= OLDEST_CREDIBLE
+                        && (made.provisional || now + wish.renew_days * DAY > made.expires) =>
+                {
+                    Plan::Renew
                 }
+                Some(made) if wish.extend && wish.misses(&made.alternatives) => Plan::Extend,
                 Some(_) => Plan::Keep,
                 // Both ours, but of different pairs: the power went between the two writes.
                 None if ours(certificate) && ours(key) => Plan::Make,
@@ -157,7 +188,7 @@ pub fn ensure(pair: &Pair, wish: &Wish, now: Duration) -> Result<Outcome, Error>
     // An unreadable marker means that we do not know what is ours, so nothing is.
     let made: Vec<Made> =
         fs::read(&pair.marker).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
-    match plan(certificate.as_deref(), key.as_deref(), &made, wish.renew_days, now.as_secs()) {
+    match plan(certificate.as_deref(), key.as_deref(), &made, wish, now.as_secs()) {
         Plan::Keep => Ok(Outcome::Kept),
         Plan::Foreign => Ok(Outcome::Foreign),
         Plan::Incomplete => {
@@ -166,6 +197,7 @@ pub fn ensure(pair: &Pair, wish: &Wish, now: Duration) -> Result<Outcome, Error>
         }
         Plan::Make => make(pair, &made, wish, now).map(|()| Outcome::Made),
         Plan::Renew => make(pair, &made, wish, now).map(|()| Outcome::Renewed),
+        Plan::Extend => make(pair, &made, wish, now).map(|()| Outcome::Extended),
     }
 }
 
@@ -178,8 +210,8 @@ fn make(pair: &Pair, old: &[Made], wish: &Wish, now: Duration) -> Result<(), Err
         (now.as_secs() - DAY, now.as_secs() + wish.days * DAY)
     };
     let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
-    let alternatives = wish.names.iter().cloned().chain(wish.addresses.iter().map(ToString::to_string));
-    let mut params = CertificateParams::new(alternatives.collect::<Vec<_>>())?;
+    let alternatives = wish.alternatives();
+    let mut params = CertificateParams::new(alternatives.clone())?;
     let mut subject = DistinguishedName::new();
     subject.push(DnType::CommonName, wish.names.first().map_or("kvmd", String::as_str));
     params.distinguished_name = subject;
@@ -194,6 +226,7 @@ fn make(pair: &Pair, old: &[Made], wish: &Wish, now: Duration) -> Result<(), Err
         key: hex::encode(Sha256::digest(&key)),
         expires: to - to % DAY,
         provisional,
+        alternatives,
     };
     let both: Vec<Made> = old.iter().cloned().chain([new.clone()]).collect();
     mark(pair, &both)?;

@@ -22,6 +22,7 @@ fn wish() -> Wish {
         addresses: vec!["192.0.2.7".parse().unwrap(), "::1".parse().unwrap()],
         days: VALID_DAYS,
         renew_days: RENEW_DAYS,
+        extend: false,
     }
 }
 
@@ -76,6 +77,42 @@ fn a_person_s_own_certificate_is_never_touched() {
     fs::remove_file(&pair.key).unwrap();
     let error = ensure(&pair, &wish(), NOW).unwrap_err();
     assert!(matches!(error, Error::Incomplete { ref path } if *path == pair.key), "{error}");
+}
+
+#[test]
+fn an_address_that_comes_after_the_first_start_gets_into_the_certificate_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let pair = pair(&dir);
+    let before = Wish { addresses: vec!["127.0.0.1".parse().unwrap()], ..wish() };
+    assert_eq!(ensure(&pair, &before, NOW).unwrap(), Outcome::Made);
+    let may = Wish { extend: true, ..before.clone() };
+    let link_local = Wish { addresses: vec!["fe80::1".parse().unwrap()], ..may.clone() };
+    assert_eq!(ensure(&pair, &may, NOW).unwrap(), Outcome::Kept);
+    assert_eq!(ensure(&pair, &link_local, NOW).unwrap(), Outcome::Kept, "that alone is no reason");
+    assert_eq!(ensure(&pair, &wish(), NOW).unwrap(), Outcome::Kept, "not twice in a run");
+    let after = Wish { extend: true, ..wish() };
+    assert_eq!(ensure(&pair, &after, NOW).unwrap(), Outcome::Extended);
+    assert_eq!(ensure(&pair, &after, NOW).unwrap(), Outcome::Kept);
+    let fewer = Wish { addresses: vec!["::1".parse().unwrap()], ..after.clone() };
+    assert_eq!(ensure(&pair, &fewer, NOW).unwrap(), Outcome::Kept, "fewer addresses are no reason either");
+    let renamed = Wish { names: names("other"), ..after };
+    assert_eq!(ensure(&pair, &renamed, NOW).unwrap(), Outcome::Extended);
+    fs::write(&pair.certificate, "theirs").unwrap();
+    fs::write(&pair.key, "theirs too").unwrap();
+    assert_eq!(ensure(&pair, &Wish { extend: true, ..wish() }, NOW).unwrap(), Outcome::Foreign);
+}
+
+#[test]
+fn a_marker_without_names_is_an_earlier_release_s() {
+    let dir = tempfile::tempdir().unwrap();
+    let pair = pair(&dir);
+    ensured(&pair, NOW);
+    let text = fs::read_to_string(&pair.marker).unwrap();
+    let mut made: serde_json::Value = serde_json::from_str(&text).unwrap();
+    made[0].as_object_mut().unwrap().remove("alternatives").unwrap();
+    fs::write(&pair.marker, made.to_string()).unwrap();
+    assert_eq!(ensured(&pair, NOW), Outcome::Kept);
+    assert_eq!(ensure(&pair, &Wish { extend: true, ..wish() }, NOW).unwrap(), Outcome::Extended);
 }
 
 #[test]

@@ -165,7 +165,7 @@ async fn supervise(
     let serving = tokio::spawn(control::serve(listener, Policy::new(&accounts), calls));
 
     let url = flags.print_url.then(|| appliance.url());
-    let renewed = config.clone();
+    let renewing = Rc::clone(&appliance);
     let parts = Parts {
         life,
         accounts,
@@ -173,12 +173,7 @@ async fn supervise(
         storage,
         journal,
         hands,
-        renew: Box::new(move || {
-            appliance::renew(&renewed).unwrap_or_else(|error| {
-                log::error!("{error}");
-                false
-            })
-        }),
+        renew: Box::new(move || renewing.renew()),
         on_ready: Box::new(move || url.iter().for_each(|url| print(url))),
         shutdown: config.supervisor.deadlines.shutdown,
     };

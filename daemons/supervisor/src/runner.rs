@@ -31,8 +31,10 @@ use crate::storage::Storage;
 use crate::target::Hands;
 use crate::{KVMD, STREAMER};
 
-/// How often the certificate's date is looked at.
-const RENEWAL: Duration = Duration::from_secs(3600);
+/// How often the certificate is looked at: soon after the start the machine gets its addresses.
+const RENEWAL: Duration = Duration::from_secs(60);
+/// A beat for nobody in particular, and how long the killed are waited for.
+const LONG: Duration = Duration::from_secs(3600);
 
 /// Words of children that wait for their turn.
 const HEARD: usize = 64;
@@ -193,7 +195,7 @@ impl Runner {
         let mut renewal = tokio::time::interval(RENEWAL);
         renewal.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         renewal.tick().await;
-        let period = self.parts.life.watchdog().map_or(RENEWAL, |limit| limit / 3);
+        let period = self.parts.life.watchdog().map_or(LONG, |limit| limit / 3);
         let mut beat = tokio::time::interval(period.max(Duration::from_millis(1)));
         for at in 0..self.units.len() {
             if self.units.get(at).is_some_and(|unit| !unit.on_demand) {
@@ -239,7 +241,7 @@ impl Runner {
         if self.give_up_at.is_some_and(|at| now >= at) {
             log::warn!("stopping takes too long: killing what is left");
             // Not again; what is killed is only waited for.
-            self.give_up_at = Some(now + RENEWAL);
+            self.give_up_at = Some(now + LONG);
             for pid in self.units.iter().filter_map(|unit| unit.pid) {
                 let _ = killpg(pid, Signal::SIGKILL);
             }
