@@ -244,6 +244,9 @@ impl Owner {
         if rw && own {
             self.open_storage().await?;
         }
+        if rw {
+            lend(self.settings.root.clone(), name.clone()).await;
+        }
         let medium = Medium { path: self.settings.root.join(&name), cdrom, rw };
         if let Err(error) = self.drive.insert(medium).await {
             self.close_storage().await;
@@ -582,6 +585,14 @@ async fn ended(active: &mut Option<Active>) -> Option<Ended> {
 /// Runs something that may block for long, and gives up on it after [`PATIENCE`].
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     timeout(PATIENCE, spawn_blocking(work)).await.ok()?.ok()
+}
+
+/// Lets the target's emulator write the image. A failure is only told: whether it may write after all (it may be the
+/// same user as we are, or the file be everybody's) is for the drive to find out.
+async fn lend(root: PathBuf, image: String) {
+    if let Ok(Err(error)) = spawn_blocking(move || Place::find(&root, &image)?.lend()).await {
+        log::warn!("the target may not be able to write: {error}");
+    }
 }
 
 /// What the target wrote is on the disk before we say that the drive is out.

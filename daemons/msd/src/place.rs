@@ -5,9 +5,10 @@
 //! files are touched, and what should be new has to be new. Holding the directory means that its path may be swapped
 //! under us without any effect.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -23,6 +24,9 @@ use crate::{Error, name};
 /// What a new image may be read by: us and the storage's group, in which the target's emulator is.
 const IMAGE_MODE: u32 = 0o640;
 const MARKER_MODE: u32 = 0o640;
+/// The least that an image has which the target may write.
+const LENT_MODE: u32 = 0o660;
+const GROUP_WRITES: u32 = 0o060;
 
 /// An image's name in its directory, whether it exists or not.
 #[derive(Debug)]
@@ -58,6 +62,18 @@ impl Place {
     /// Opens the image for reading. Blocks.
     pub(crate) fn open(&self) -> Result<File, Error> {
         beneath::read(&self.dir, &self.name).map_err(failed(&self.path))
+    }
+
+    /// Lets the storage's group write the image: the target's emulator is in it, and is another user than we are. The
+    /// umask kept it out. Stays so, because an emulator that is started again takes the image again. Blocks.
+    pub(crate) fn lend(&self) -> Result<(), Error> {
+        let file = self.open()?;
+        let mode = file.metadata().map_err(failed(&self.path))?.permissions().mode() & 0o777;
+        // A file system without modes shows those of its mount, and may refuse to hear of others.
+        if mode & GROUP_WRITES == GROUP_WRITES {
+            return Ok(());
+        }
+        file.set_permissions(Permissions::from_mode(mode | LENT_MODE)).map_err(failed(&self.path))
     }
 
     /// Makes the marker, then the image; neither may exist (see [`Place::clear`]). Blocks.
@@ -218,6 +234,30 @@ mod tests {
             assert!(matches!(refused, Error::Io { .. }), "{image}: {refused}");
         }
         assert!(matches!(Place::find(dir.path(), "way/secret"), Err(Error::BadName { .. })));
+    }
+
+    #[test]
+    fn lending_an_image_adds_the_group_and_takes_nothing_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        fs::write(&path, b"").unwrap();
+        for (before, after) in
+            [(0o600, 0o660), (0o640, 0o660), (0o644, 0o664), (0o770, 0o770), (0o060, 0o060)]
+        {
+            fs::set_permissions(&path, Permissions::from_mode(before)).unwrap();
+            // Without root a file that is not ours to read cannot be lent.
+            if Place::find(dir.path(), "x").unwrap().lend().is_ok() {
+                assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, after);
+            }
+        }
+    }
+
+    #[test]
+    fn a_link_is_not_lent() {
+        let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
+        symlink(outside.path(), dir.path().join("x")).unwrap();
+        assert!(Place::find(dir.path(), "x").unwrap().lend().is_err());
+        assert_eq!(fs::metadata(outside.path()).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed expectation fails the test")]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -211,6 +212,22 @@ async fn a_cd_is_connected_without_a_remount_and_a_writable_disk_after_one() {
     house.fake.forget();
     house.msd.set_connected(false).await.unwrap();
     assert_eq!(house.fake.deeds(), [Deed::Eject, Deed::Remount(false)]);
+}
+
+#[tokio::test]
+async fn an_upload_is_the_groups_to_read_and_lent_writable_also_to_write_whatever_the_umask() {
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o027));
+    let house = House::with(&[]).await;
+    house.upload("sub/disk.img", b"x").await.unwrap();
+    let mode = || fs::metadata(house.dir.path().join("sub/disk.img")).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode(), 0o640);
+    house.connect("sub/disk.img", false, false).await.unwrap();
+    assert_eq!(mode(), 0o640, "lent to be read");
+    house.msd.set_connected(false).await.unwrap();
+    house.connect("sub/disk.img", false, true).await.unwrap();
+    assert_eq!(mode(), 0o660);
+    let directory = fs::metadata(house.dir.path().join("sub")).unwrap().permissions().mode();
+    assert_eq!(directory & 0o050, 0o050, "the group finds its way");
 }
 
 #[tokio::test]
