@@ -153,6 +153,8 @@ macro_rules! tune {
             .max_connections(CONNECTIONS)
             .client_request_timeout(REQUEST_TIMEOUT)
             .client_disconnect_timeout(Duration::from_millis(500))
+            // A client that says it will send no more is gone: nobody else would notice while there is nothing to send it.
+            .h1_allow_half_closed(false)
             .keep_alive(KEEP_ALIVE)
             .tls_handshake_timeout(REQUEST_TIMEOUT)
     };

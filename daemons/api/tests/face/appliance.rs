@@ -3,14 +3,14 @@
 use api::{
     server::{self, Listeners, Settings},
     setup,
-    streamer::frames::Frames,
+    streamer::frames::{Frames, FramesThread},
 };
 use base64::Engine as _;
 use config::{AtxType, Config, HidType, Layout, MsdType};
 use sha2::{Digest as _, Sha512};
 use std::{
     io::{Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     os::unix::net::{UnixListener, UnixStream},
     path::PathBuf,
     time::Duration,
@@ -30,6 +30,7 @@ pub(crate) struct Appliance {
     pub(crate) address: SocketAddr,
     pub(crate) unix: PathBuf,
     stop: CancellationToken,
+    frames: Option<FramesThread>,
     done: Option<oneshot::Receiver<()>>,
     runtime: Option<Runtime>,
 }
@@ -66,6 +67,19 @@ impl Appliance {
 
     /// Starts with changed settings.
     pub(crate) fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_on(change, Frames::none())
+    }
+
+    /// Starts with a ring in which no frame ever comes: streams stay open and say nothing.
+    pub(crate) fn start_silent() -> Self {
+        let ring = frames::create(2, 1 << 16).unwrap();
+        let (frames, thread) = Frames::start(&ring).unwrap();
+        let mut appliance = Self::start_on(|_| {}, frames);
+        appliance.frames = Some(thread);
+        appliance
+    }
+
+    fn start_on(change: impl FnOnce(&mut Config), frames: Frames) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::under(dir.path());
         for path in [layout.kvmd_state(), layout.var.join("msd"), layout.run.clone()] {
@@ -99,7 +113,7 @@ impl Appliance {
         let (ready, started) = std::sync::mpsc::sync_channel(1);
         let token = stop.clone();
         runtime.spawn(async move {
-            let mut devices = setup::start(&config, &layout, Frames::none(), &token).unwrap();
+            let mut devices = setup::start(&config, &layout, frames, &token).unwrap();
             let settings = Settings { workers: 1, drain: Duration::from_secs(1) };
             let servers = server::start(&devices.handles, listeners, settings).unwrap();
             ready.send(()).unwrap();
@@ -110,7 +124,7 @@ impl Appliance {
             let _ = finished.send(());
         });
         started.recv_timeout(PATIENCE).unwrap();
-        Self { dir, address, unix, stop, done: Some(done), runtime: Some(runtime) }
+        Self { dir, address, unix, stop, frames: None, done: Some(done), runtime: Some(runtime) }
     }
 
     /// Sends these bytes and reads the answer to its end.
@@ -143,6 +157,19 @@ impl Appliance {
         parse(&bytes)
     }
 
+    /// Asks for an endless answer, says that nothing more will be asked, and reads on until the server hangs up.
+    pub(crate) fn leave(&self, path: &str) -> Vec<u8> {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(&request("GET", path, ADMIN, b"")).unwrap();
+        let mut bytes = vec![0; 4096];
+        let count = stream.read(&mut bytes).unwrap();
+        bytes.truncate(count);
+        stream.shutdown(Shutdown::Write).unwrap();
+        stream.read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+
     /// Logs in and gives the cookie's line.
     pub(crate) fn login(&self) -> String {
         let form = b"user=admin&passwd=admin";
@@ -159,6 +186,7 @@ impl Drop for Appliance {
         self.stop.cancel();
         let (Some(runtime), Some(done)) = (self.runtime.take(), self.done.take()) else { return };
         let _ = runtime.block_on(async { tokio::time::timeout(PATIENCE, done).await });
+        self.frames.take();
         runtime.shutdown_background();
     }
 }

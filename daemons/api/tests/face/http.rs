@@ -216,6 +216,14 @@ fn an_image_goes_in_and_comes_out_again() {
 }
 
 #[test]
+fn a_client_that_leaves_an_endless_answer_is_noticed_while_nothing_is_sent() {
+    let appliance = Appliance::start_silent();
+    // It still reads, so that only the server can bring this to an end.
+    let answer = appliance.leave("/streamer/stream");
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+}
+
+#[test]
 fn an_old_client_gets_no_chunks_and_the_end_of_the_connection_for_an_end() {
     let appliance = Appliance::start();
     assert_eq!(appliance.ask("POST", "/api/msd/write?image=x.iso", ADMIN, b"image data").status, 200);
