@@ -38,7 +38,7 @@ async fn logout(request: HttpRequest, auth: Data<Auth>) -> Answer {
         let token = gate::token(&request).filter(|token| !token.is_empty());
         let token = token.ok_or_else(|| Failure::invalid("the cookie auth_token is missing"))?;
         let session = auth.check_token(&String::from_utf8_lossy(token))?;
-        let ended = auth.logout(&session.user);
+        let ended = auth.logout(&session.user).await?;
         log::info!("{} logged out: {ended} sessions ended", session.user);
     }
     Ok(answer::nothing())

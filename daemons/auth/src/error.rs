@@ -58,8 +58,8 @@ pub enum Error {
     /// The kernel gave no random bytes.
     #[error("no random bytes: {0}")]
     Random(String),
-    /// The checking thread died.
-    #[error("the password check did not finish")]
+    /// A thread that checks or writes died, or takes too long.
+    #[error("the password check or the write did not finish")]
     Unfinished,
     /// The user is already in the file (`add`).
     #[error("user {0:?} exists")]

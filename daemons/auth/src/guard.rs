@@ -20,6 +20,7 @@ use crate::{
     error::{Denied, Error, random},
     file::Stamp,
     keeper::{self, State},
+    ledger::{Ledger, Outcome},
     peer::{PeerRules, SystemAccounts},
     service::Service,
     session::{SavedSession, Session, SessionEnd, Sessions, Token, lifetime},
@@ -201,6 +202,7 @@ impl Auth {
     }
 
     /// Checks the password, never from memory, and opens a session. `expire` zero = as long as the settings allow.
+    /// The session is on the disk when this answers; with a disk that takes nothing it lives in memory only.
     ///
     /// # Errors
     /// As [`Auth::check_password`].
@@ -213,7 +215,11 @@ impl Auth {
     ) -> Result<Login, Denied> {
         let Mode::Guarded(guard) = &self.0 else { return Ok(Login::NotNeeded) };
         let Allowed { user } = guard.check_password(user, passwd, from, Memory::Ignore).await?;
-        Ok(Login::Session(guard.open_session(&user, expire)?))
+        let (token, change) = guard.open_session(&user, expire)?;
+        if let Err(error) = guard.settle(change).await {
+            log::warn!("The login of {user} will not outlive a restart: {error}");
+        }
+        Ok(Login::Session(token))
     }
 
     /// The session of a token.
@@ -231,11 +237,23 @@ impl Auth {
         }
     }
 
-    /// Ends every session of a user; their sockets are told at once. Answers how many there were.
-    pub fn logout(&self, user: &str) -> usize {
-        let Mode::Guarded(guard) = &self.0 else { return 0 };
-        let ended = lock(&guard.sessions).logout(user);
-        guard.announce(ended)
+    /// Ends every session of a user; their sockets are told at once. Answers how many there were, when that is on the
+    /// disk: nothing brings them back.
+    ///
+    /// # Errors
+    /// [`Denied::Failed`] when it could not be written: the sessions are over, but would come back if the daemon were
+    /// killed before the disk takes writes again (which is tried every second).
+    pub async fn logout(&self, user: &str) -> Result<usize, Denied> {
+        let Mode::Guarded(guard) = &self.0 else { return Ok(0) };
+        let (ended, change) = {
+            let mut sessions = lock(&guard.sessions);
+            (sessions.logout(user), sessions.changes())
+        };
+        let count = guard.announce(ended);
+        if count > 0 {
+            guard.settle(change).await.map_err(Denied::Failed)?;
+        }
+        Ok(count)
     }
 
     /// Keeps a session alive while a WebSocket opened with it lives (with `extend`; otherwise this changes nothing).
@@ -316,6 +334,7 @@ pub(crate) struct Guard {
     checks: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     ended: broadcast::Sender<SessionEnd>,
+    ledger: Ledger,
     pub(crate) deadlines_changed: Notify,
     pub(crate) sessions_changed: Notify,
     pub(crate) throttle_changed: Notify,
@@ -354,6 +373,7 @@ impl Guard {
             checks: Arc::new(Semaphore::new(settings.checks_at_once.max(1))),
             waiting: Arc::new(Semaphore::new(settings.checks_waiting.max(1))),
             ended: broadcast::channel(NEWS).0,
+            ledger: Ledger::new(),
             deadlines_changed: Notify::new(),
             sessions_changed: Notify::new(),
             throttle_changed: Notify::new(),
@@ -477,15 +497,20 @@ impl Guard {
         }
     }
 
-    fn open_session(&self, user: &str, expire: Duration) -> Result<Token, Error> {
+    /// The token, and the number of the change that has to be on the disk.
+    fn open_session(&self, user: &str, expire: Duration) -> Result<(Token, u64), Error> {
         let token = Token::generate()?;
         let lifetime = lifetime(expire, self.settings.expire);
         let now = self.clock.now().boot_ms();
-        let pushed_out = lock(&self.sessions).open(&token, user, lifetime, now);
+        let (pushed_out, change) = {
+            let mut sessions = lock(&self.sessions);
+            (sessions.open(&token, user, lifetime, now), sessions.changes())
+        };
         self.announce(pushed_out);
         self.deadlines_changed.notify_one();
+        // Even when the client leaves before it is written.
         self.sessions_changed.notify_one();
-        Ok(token)
+        Ok((token, change))
     }
 
     fn announce(&self, ended: Vec<SessionEnd>) -> usize {
@@ -511,9 +536,27 @@ impl Guard {
         self.announce(ended);
     }
 
-    pub(crate) fn save_sessions(&self) -> Result<(), Error> {
-        let sessions = lock(&self.sessions).save(self.clock.now().boot_ms());
-        State::new(&*self.clock, sessions).write(&self.settings.state_dir.join("sessions.json"))
+    /// Waits until a change is on the disk, but not for ever on a disk that hangs.
+    async fn settle(self: &Arc<Self>, change: u64) -> Outcome {
+        const PATIENCE: Duration = Duration::from_secs(10);
+        let guard = Arc::clone(self);
+        let settled = self.ledger.settle(change, move || guard.save_sessions());
+        tokio::time::timeout(PATIENCE, settled).await.unwrap_or_else(|_| Err(Arc::new(Error::Unfinished)))
+    }
+
+    /// Writes the sessions, unless what is on the disk is true.
+    pub(crate) async fn write_sessions(self: &Arc<Self>) -> Outcome {
+        let (guard, change) = (Arc::clone(self), lock(&self.sessions).changes());
+        self.ledger.mend(change, move || guard.save_sessions()).await
+    }
+
+    fn save_sessions(&self) -> (u64, Result<(), Error>) {
+        let (change, sessions) = {
+            let sessions = lock(&self.sessions);
+            (sessions.changes(), sessions.save(self.clock.now().boot_ms()))
+        };
+        let state = State::new(&*self.clock, sessions);
+        (change, state.write(&self.settings.state_dir.join("sessions.json")))
     }
 
     pub(crate) fn save_throttle(&self) -> Result<(), Error> {

@@ -15,6 +15,8 @@
 //! - Passwords are checked against files that are read again for each check, on blocking threads, a few at a time.
 //!   [`cache`](crate::cache) says when an earlier answer may be used instead.
 //! - Sessions and counters survive a restart of the daemon: both lie in the state directory, tokens only as hashes.
+//!   A login or logout is on the disk before it is answered, so that a kill right after neither throws out who came in
+//!   nor lets in again who left; counters follow within seconds.
 //! - An unknown user costs the same time as a known one.
 //!
 //! What it does not do: HTTP (headers come in as bytes, refusals go out as [`Denied`]), roles, an audit log.
@@ -29,6 +31,7 @@ mod guard;
 pub mod hash;
 pub mod htpasswd;
 mod keeper;
+mod ledger;
 mod peer;
 mod service;
 mod session;

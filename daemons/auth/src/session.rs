@@ -92,6 +92,8 @@ pub(crate) struct Sessions {
     next_id: u64,
     per_user: usize,
     extend: bool,
+    /// How often something to be written down has changed.
+    changes: u64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
@@ -120,7 +122,12 @@ fn hash(token: &str) -> Hash {
 
 impl Sessions {
     pub(crate) fn new(per_user: usize, extend: bool) -> Self {
-        Self { entries: HashMap::new(), next_id: 0, per_user: per_user.max(1), extend }
+        Self { entries: HashMap::new(), next_id: 0, per_user: per_user.max(1), extend, changes: 0 }
+    }
+
+    /// The number of the last change.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// A new session; the user's oldest give way when there are too many.
@@ -145,11 +152,13 @@ impl Sessions {
         let entry =
             Entry { id: self.next_id, user, lifetime, deadline, holds: 0, ended: CancellationToken::new() };
         self.next_id += 1;
+        self.changes += 1;
         self.entries.insert(hash, entry);
     }
 
     fn end(&mut self, hash: &Hash) -> Option<SessionEnd> {
         let entry = self.entries.remove(hash)?;
+        self.changes += 1;
         entry.ended.cancel();
         Some(SessionEnd { id: entry.id, user: entry.user })
     }
@@ -175,6 +184,7 @@ impl Sessions {
     pub(crate) fn hold(&mut self, hash: &Hash) {
         if let Some(entry) = self.entries.get_mut(hash) {
             entry.holds = entry.holds.saturating_add(1);
+            self.changes += 1;
         }
     }
 
@@ -183,6 +193,7 @@ impl Sessions {
         let extend = self.extend;
         let Some(entry) = self.entries.get_mut(hash) else { return };
         entry.holds = entry.holds.saturating_sub(1);
+        self.changes += 1;
         if extend && entry.holds == 0 {
             entry.deadline = entry.lifetime.map(|ms| now.saturating_add(ms));
         }
@@ -230,6 +241,8 @@ impl Sessions {
     /// Takes over what was saved `elapsed_ms` ago, oldest first. A session that was held when the daemon went away
     /// starts its lifetime anew within the same boot: its socket was alive a moment ago.
     pub(crate) fn restore(&mut self, saved: Vec<SavedSession>, now: i64, elapsed_ms: i64, same_boot: bool) {
+        // What is over by now is left out: the file is to forget it too.
+        self.changes += 1;
         for one in saved {
             let mut hash = Hash::default();
             if hex::decode_to_slice(&one.hash, &mut hash).is_err() {

@@ -140,7 +140,7 @@ async fn a_login_opens_a_session_that_logout_ends() {
     let session = kvmd.auth.check_token(token.as_str()).unwrap();
     assert_eq!(&*session.user, "admin");
     let mut news = kvmd.auth.subscribe_session_end();
-    assert_eq!(kvmd.auth.logout("admin"), 1);
+    assert_eq!(kvmd.auth.logout("admin").await.unwrap(), 1);
     session.ended().await;
     assert_eq!(news.recv().await.unwrap().id, session.id);
     assert!(matches!(kvmd.auth.check_token(token.as_str()), Err(Denied::Forbidden)));
@@ -231,15 +231,56 @@ async fn a_restart_logs_nobody_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_login_is_written_down_before_anybody_stops_us() {
+async fn a_login_that_was_answered_outlives_a_kill_at_that_moment() {
+    let house = House::new();
+    let kvmd = house.start();
+    for _ in 0..3 {
+        let token = kvmd.login(0).await;
+        // Killed: nothing of the first one runs in between.
+        assert!(house.start().auth.check_token(token.as_str()).is_ok());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_logout_that_was_answered_is_not_undone_by_a_kill_at_that_moment() {
+    let house = House::new();
+    let kvmd = house.start();
+    let tokens = [kvmd.login(0).await, kvmd.login(0).await];
+    assert_eq!(kvmd.auth.logout("admin").await.unwrap(), 2);
+    let other = house.start();
+    for token in tokens {
+        assert!(matches!(other.auth.check_token(token.as_str()), Err(Denied::Forbidden)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn logins_and_logouts_are_written_also_when_the_keeper_has_ended() {
+    let house = House::new();
+    let Running { auth, task, stop } = house.start();
+    stop.cancel();
+    task.await.unwrap();
+    let Login::Session(token) = auth.login("admin", "admin", Duration::ZERO, HERE).await.unwrap() else {
+        panic!("a login was not needed")
+    };
+    assert!(house.start().auth.check_token(token.as_str()).is_ok());
+    auth.logout("admin").await.unwrap();
+    assert!(house.start().auth.check_token(token.as_str()).is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_logout_that_could_not_be_written_says_so_counts_and_is_written_soon_after() {
     let house = House::new();
     let kvmd = house.start();
     let token = kvmd.login(0).await;
-    // Killed: no orderly stop. Paused time only moves on once the write, on its own thread, is done.
-    pass(1).await;
-    let other = house.start();
-    assert!(other.auth.check_token(token.as_str()).is_ok());
-    drop(kvmd);
+    let (state, aside) = (&house.settings.state_dir, house.dir.path().join("aside"));
+    std::fs::rename(state, &aside).unwrap();
+    std::fs::write(state, b"in the way").unwrap();
+    assert!(matches!(kvmd.auth.logout("admin").await, Err(Denied::Failed(_))));
+    assert!(matches!(kvmd.auth.check_token(token.as_str()), Err(Denied::Forbidden)));
+    std::fs::remove_file(state).unwrap();
+    std::fs::rename(&aside, state).unwrap();
+    pass(3).await;
+    assert!(house.start().auth.check_token(token.as_str()).is_err());
 }
 
 #[tokio::test(start_paused = true)]
@@ -467,5 +508,5 @@ async fn with_auth_disabled_nobody_is_asked() {
     let odd = Presented { user: Some(b"NOT A USER"), token: Some(b"xyz"), ..Presented::default() };
     assert!(matches!(auth.authorize(&odd, HERE).await, Ok(Access::Open)));
     assert_eq!(auth.login("admin", "wrong", Duration::ZERO, HERE).await.unwrap(), Login::NotNeeded);
-    assert_eq!(auth.logout("admin"), 0);
+    assert_eq!(auth.logout("admin").await.unwrap(), 0);
 }
