@@ -416,7 +416,7 @@ fn start_atx(config: &Config, machine: &Machine, start: &mut Start<'_>) -> anyho
     let stop = start.stop.child_token();
     let (atx, task) = match settings.r#type {
         AtxType::Disabled => return Ok(atx::Atx::disabled()),
-        AtxType::Fake => atx::spawn(ours, atx::FakeLines::new().0, stop),
+        AtxType::Fake => atx::spawn(ours, atx::PretendLines::default(), stop),
         AtxType::Vm => {
             let (qmp, later) = machine.get("kvmd.atx.type")?;
             atx::spawn(ours, atx::VmLines::new(qmp.clone(), later.child_token()), stop)

@@ -54,6 +54,31 @@ impl Fake {
     }
 }
 
+/// A board that is not there, for a run without a target: a press of its power button turns its power light on or off.
+#[derive(Debug)]
+pub struct PretendLines {
+    leds: watch::Sender<Leds>,
+}
+
+impl Default for PretendLines {
+    fn default() -> Self {
+        Self { leds: watch::Sender::new(Leds { power: true, ..Leds::default() }) }
+    }
+}
+
+impl Lines for PretendLines {
+    fn drive(&mut self, line: Line, pressed: bool) -> Result<(), Error> {
+        if line == Line::Power && pressed {
+            self.leds.send_modify(|leds| leds.power = !leds.power);
+        }
+        Ok(())
+    }
+
+    fn leds(&self) -> watch::Receiver<Leds> {
+        self.leds.subscribe()
+    }
+}
+
 impl Lines for FakeLines {
     fn drive(&mut self, line: Line, pressed: bool) -> Result<(), Error> {
         if let Some(why) = self.fake.broken.lock().unwrap_or_else(PoisonError::into_inner).clone() {
@@ -69,5 +94,25 @@ impl Lines for FakeLines {
 
     fn leds(&self) -> watch::Receiver<Leds> {
         self.fake.leds.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pretended_board_goes_off_and_on_by_its_power_button_alone() {
+        let mut board = PretendLines::default();
+        let lit = board.leds();
+        for (line, pressed, power) in [
+            (Line::Power, true, false),
+            (Line::Power, false, false),
+            (Line::Reset, true, false),
+            (Line::Power, true, true),
+        ] {
+            board.drive(line, pressed).unwrap();
+            assert_eq!(lit.borrow().power, power, "{line:?} {pressed}");
+        }
     }
 }

@@ -25,7 +25,7 @@ mod vm;
 
 use std::time::Duration;
 
-pub use fake::{Fake, FakeLines, Move};
+pub use fake::{Fake, FakeLines, Move, PretendLines};
 pub use lines::{Leds, Line, Lines};
 pub use owner::{Atx, spawn};
 pub use policy::{Click, Policy, PowerAction, Step};
