@@ -1,12 +1,14 @@
 //! The appliance put together: what is prepared at the start, and what each child is given.
 
 use std::cell::Cell;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::rc::Rc;
 
 use anyhow::Context;
@@ -18,6 +20,7 @@ use crate::launch::{Launch, Rights};
 use crate::runner::{Unit, unix_time};
 use crate::service::{Limits, Patience};
 use crate::socket::{self, Owner};
+use crate::target::Hands;
 use crate::{KVMD, STREAMER, VM, file, password};
 
 /// Slots of the frame ring.
@@ -138,14 +141,20 @@ impl Appliance {
 
     /// The services in starting order, journald (which is started earlier) left out.
     #[must_use]
-    pub fn units(self: &Rc<Self>, target: Option<Vec<std::ffi::OsString>>) -> Vec<Unit> {
+    pub fn units(self: &Rc<Self>, target: Option<(Vec<OsString>, Hands)>) -> Vec<Unit> {
         let notify = |name: &str| self.layout.run.join("notify").join(name);
         let owner = |uid: u32, gid: u32| Owner { uid, gid, mode: 0o600 };
         let mut units = Vec::new();
-        if let Some(command) = target {
+        if let Some((command, hands)) = target {
             let this = Rc::clone(self);
-            let limits = Limits { ready: None, watchdog: None, ..self.limits() };
-            units.push(Unit::new(VM, limits, Box::new(move || Ok(this.target(command.clone())))));
+            // It says nothing to us, but its monitor answers.
+            let limits = Limits { watchdog: None, ..self.limits() };
+            let answers = move || -> Pin<Box<dyn Future<Output = ()> + Send>> {
+                let hands = hands.clone();
+                Box::pin(async move { hands.answers().await })
+            };
+            let recipe = Box::new(move || Ok(this.target(command.clone())));
+            units.push(Unit::new(VM, limits, recipe).seen_ready_by(Box::new(answers)));
         }
         let this = Rc::clone(self);
         units.push(
@@ -214,7 +223,7 @@ impl Appliance {
         Ok(self.own_child(STREAMER, self.accounts.streamer_rights(), fds))
     }
 
-    fn target(&self, command: Vec<std::ffi::OsString>) -> Launch {
+    fn target(&self, command: Vec<OsString>) -> Launch {
         // Its sockets are for the group: those who use the target are in it.
         Launch { command, env: Vec::new(), rights: self.accounts.vm_rights(), umask: 0o007, fds: Vec::new() }
     }

@@ -151,9 +151,11 @@ async fn supervise(
     let storage = open_storage(&layout, &config, &accounts);
     let appliance =
         Rc::new(Appliance::prepare(flags.args, config.clone(), accounts.clone(), &wishes, journal_dir)?);
-    let enabled = config.vm.enabled;
-    let hands = enabled.then(|| Hands::connect(&config, life.stop()));
-    let target = if enabled { Some(target::command(&config, &layout.run, &accounts).await?) } else { None };
+    let hands = config.vm.enabled.then(|| Hands::connect(&config, life.stop()));
+    let target = match &hands {
+        Some(hands) => Some((target::command(&config, &layout.run, &accounts).await?, hands.clone())),
+        None => None,
+    };
     units.extend(appliance.units(target));
 
     let (calls, called) = mpsc::channel(16);

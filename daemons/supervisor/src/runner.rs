@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -42,6 +43,9 @@ const HEARD: usize = 64;
 /// Makes what is to be started; asked at every start.
 pub type Recipe = Box<dyn Fn() -> io::Result<Launch>>;
 
+/// Ends when the program answers; for one that cannot say itself that it is ready.
+pub type Sign = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>>>;
+
 /// One service with its process.
 pub struct Unit {
     name: &'static str,
@@ -50,6 +54,8 @@ pub struct Unit {
     on_demand: bool,
     /// Where it tells us how it is: the socket and whose it is. `None` for a program that does not speak sd_notify.
     notify: Option<(PathBuf, Owner)>,
+    /// How its readiness is seen from outside.
+    sign: Option<Sign>,
     pid: Option<Pid>,
     /// Where a start that fails says why.
     outcome: Option<OwnedFd>,
@@ -68,6 +74,7 @@ impl Unit {
             recipe,
             on_demand: false,
             notify: None,
+            sign: None,
             pid: None,
             outcome: None,
             generation: 0,
@@ -80,6 +87,13 @@ impl Unit {
     #[must_use]
     pub fn notifying(mut self, path: PathBuf, owner: Owner) -> Self {
         self.notify = Some((path, owner));
+        self
+    }
+
+    /// It is ready when `sign` ends, asked anew at every start.
+    #[must_use]
+    pub fn seen_ready_by(mut self, sign: Sign) -> Self {
+        self.sign = Some(sign);
         self
     }
 
@@ -318,6 +332,15 @@ impl Runner {
         log::info!("{} is started (pid {})", unit.name, started.pid);
         unit.pid = Some(started.pid);
         unit.outcome = Some(started.outcome);
+        if let Some(sign) = &unit.sign {
+            let (sign, generation, hear) = (sign(), unit.generation, self.hear.clone());
+            let waiting = tokio::spawn(async move {
+                sign.await;
+                // Nobody to hear it is the loop's end.
+                let _ = hear.send((at, generation, Notice::Ready)).await;
+            });
+            unit.ear = Some(waiting.abort_handle());
+        }
         Ok(())
     }
 
@@ -348,6 +371,11 @@ impl Runner {
         let Some(unit) = self.units.get_mut(at) else { return };
         unit.pid = None;
         unit.text = None;
+        // What it said before its end is not said by its successor.
+        unit.generation += 1;
+        if let Some(ear) = unit.ear.take() {
+            ear.abort();
+        }
         // What the start itself had to say is more than its exit status.
         let how = match unit.outcome.take().and_then(why_not_started) {
             Some(why) => format!("cannot be started: {why}"),

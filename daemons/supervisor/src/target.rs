@@ -17,6 +17,11 @@ use crate::{file, kvm};
 /// Longest time for making the target let go: every key there is, in small batches.
 const LET_GO: Duration = Duration::from_secs(3);
 
+/// How often a target that does not answer yet is asked.
+const ASK: Duration = Duration::from_millis(50);
+/// Longest pause between attempts to reach the monitor: a target is back sooner than after the usual ones.
+const RETRY: Duration = Duration::from_millis(200);
+
 /// What the machine's description takes from the settings.
 fn machine(config: &Config, qemu: PathBuf, accel: vm::Accel, disk: Option<(PathBuf, DiskFormat)>) -> Machine {
     let settings = &config.vm;
@@ -128,7 +133,16 @@ impl Hands {
     #[must_use]
     pub fn connect(config: &Config, stop: &CancellationToken) -> Self {
         let machine = Machine { run_dir: config.vm.sockets.clone(), ..Machine::default() };
-        Self { qmp: Qmp::connect(machine.socket("supervisor"), stop.child_token()) }
+        let settings = vm::qmp::Settings { retry_max: RETRY, ..vm::qmp::Settings::default() };
+        Self { qmp: Qmp::connect_with(machine.socket("supervisor"), settings, stop.child_token()) }
+    }
+
+    /// Waits until the target's monitor answers. Asked anew, not seen in the state: that may still be the
+    /// predecessor's.
+    pub async fn answers(&self) {
+        while self.qmp.execute::<serde_json::Value>("query-status", serde_json::Value::Null).await.is_err() {
+            tokio::time::sleep(ASK).await;
+        }
     }
 
     /// Releases every key and button, beside whatever else happens: the restart of `kvmd` does not wait for it.

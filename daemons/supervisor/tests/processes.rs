@@ -248,12 +248,13 @@ fn when_kvmd_dies_the_supervisor_releases_every_key_and_button_of_the_target() {
     let _inside = runtime.enter();
     // A target that is only a script; its monitor is the test's.
     let settings = "vm: {enabled: true, accel: tcg, qemu: BIN/qemu}\n";
-    let started = Started::with_settings("good", settings);
+    let mut started = Started::unready("good", settings);
+    let sockets = started.state_dir().join("run/vm");
+    wait_for("the target's process", || started.log().contains("vm is started").then_some(()));
+    assert!(!started.log().contains("vm is ready"), "nobody answers yet");
+    let monitor = vm::fake::Monitor::listen(&sockets.join("qmp-supervisor.sock")).unwrap();
+    started.read_url();
     assert_eq!(started.state("vm"), ServiceState::Ready);
-    let monitor = vm::fake::Monitor::listen(&started.state_dir().join("run/vm/qmp-supervisor.sock")).unwrap();
-    wait_for("the supervisor at the monitor", || {
-        started.log().contains("the machine is Running").then_some(())
-    });
     kill(Pid::from_raw(started.pid("kvmd").unwrap()), Signal::SIGKILL).unwrap();
     wait_for("the last release", || started.log().contains("every key and button").then_some(()));
     let sent: Vec<_> =
@@ -263,6 +264,24 @@ fn when_kvmd_dies_the_supervisor_releases_every_key_and_button_of_the_target() {
         assert!(text.contains(&format!("\"{held}\"")), "{held} in {text}");
     }
     assert!(text.contains("\"down\":false") && !text.contains("\"down\":true"));
+}
+
+#[test]
+fn a_target_that_ends_at_once_is_a_crash_loop_and_nothing_is_called_ready() {
+    let settings =
+        "supervisor: {crash_loop: {first_delay: 0.01}}\nvm: {enabled: true, accel: tcg, qemu: BIN/qemu}\n";
+    let mut started = Started::prepared_with("good", settings, |dir| {
+        std::fs::write(dir.join("bin/qemu"), "#!/bin/sh\nexit 3\n").unwrap();
+    });
+    started.wait_for_control();
+    wait_for("a crash loop", || (started.state("vm") == ServiceState::CrashLoop).then_some(()));
+    wait_for("kvmd", || (started.state("kvmd") == ServiceState::Ready).then_some(()));
+    let service = started.service("vm");
+    assert_eq!(service.last_end.as_deref(), Some("exit status 3"));
+    assert!((5..10).contains(&service.restarts), "{service:?}");
+    assert!(!started.status().ready);
+    assert_eq!(started.stop(), Some(0));
+    assert_eq!(started.rest_of_output(), "", "no URL");
 }
 
 #[test]

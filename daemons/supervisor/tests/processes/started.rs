@@ -1,7 +1,7 @@
 //! A supervisor started in a directory of its own, and what tests ask of it.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -57,9 +57,27 @@ impl Started {
     /// Started; it will not get ready, but it answers.
     pub(crate) fn without_url(role: &str) -> Self {
         let started = Self::unready(role, "supervisor: {crash_loop: {first_delay: 0.01}}\n");
-        let socket = started.state_dir().join("run/supervisor.sock");
-        wait_for("the control socket", || UnixStream::connect(&socket).ok());
+        started.wait_for_control();
         started
+    }
+
+    pub(crate) fn wait_for_control(&self) {
+        let socket = self.state_dir().join("run/supervisor.sock");
+        wait_for("the control socket", || UnixStream::connect(&socket).ok());
+    }
+
+    /// What it printed, when it has ended.
+    pub(crate) fn rest_of_output(&mut self) -> String {
+        let mut text = String::new();
+        self.process.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+        text
+    }
+
+    /// Started, with files of the test's own, which is told the directory that holds `state` and `bin`.
+    pub(crate) fn prepared_with(role: &str, settings: &str, files: impl FnOnce(&Path)) -> Self {
+        let dir = prepared(role, settings);
+        files(dir.path());
+        Self::start(dir, "0", false)
     }
 
     pub(crate) fn unready(role: &str, settings: &str) -> Self {
@@ -72,9 +90,7 @@ impl Started {
 
     /// With files of the test's own, which is told the directory that holds `state`.
     pub(crate) fn with_files(role: &str, files: impl FnOnce(&Path)) -> Self {
-        let dir = prepared(role, "");
-        files(dir.path());
-        let mut started = Self::start(dir, "0", false);
+        let mut started = Self::prepared_with(role, "", files);
         started.read_url();
         started
     }
@@ -136,7 +152,7 @@ impl Started {
         Self { dir, process, url: String::new(), init }
     }
 
-    fn read_url(&mut self) {
+    pub(crate) fn read_url(&mut self) {
         let mut line = String::new();
         BufReader::new(self.process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert!(line.starts_with("https://"), "no URL but {line:?}; the log:\n{}", self.log());
