@@ -62,6 +62,17 @@ pub struct Unit {
     generation: u64,
     ear: Option<AbortHandle>,
     text: Option<String>,
+    hold: Hold,
+}
+
+/// Whether a unit's next process has to wait for what the last one left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    Free,
+    /// Its device is being put at rest.
+    Resting,
+    /// Likewise, and its machine wants the process by now.
+    Due,
 }
 
 impl Unit {
@@ -80,6 +91,7 @@ impl Unit {
             generation: 0,
             ear: None,
             text: None,
+            hold: Hold::Free,
         }
     }
 
@@ -172,6 +184,9 @@ pub struct Runner {
     on_ready: Option<Box<dyn FnOnce()>>,
     heard: mpsc::Receiver<Heard>,
     hear: mpsc::Sender<Heard>,
+    /// Of which unit, after which of its processes the device is at rest.
+    rested: mpsc::Receiver<(usize, u64)>,
+    rest: mpsc::Sender<(usize, u64)>,
     /// When everything that is left is killed; set by the stop.
     give_up_at: Option<Instant>,
     announced: BTreeMap<&'static str, bool>,
@@ -182,6 +197,7 @@ impl Runner {
     #[must_use]
     pub fn new(units: Vec<Unit>, mut parts: Parts) -> Self {
         let (hear, heard) = mpsc::channel(HEARD);
+        let (rest, rested) = mpsc::channel(1);
         let storage = std::mem::replace(&mut parts.storage, Storage::directory(PathBuf::new()));
         let storage_status = Arc::new(Mutex::new(storage.status()));
         let on_ready = std::mem::replace(&mut parts.on_ready, Box::new(|| {}));
@@ -193,6 +209,8 @@ impl Runner {
             on_ready: Some(on_ready),
             heard,
             hear,
+            rested,
+            rest,
             give_up_at: None,
             announced: BTreeMap::new(),
         }
@@ -229,6 +247,7 @@ impl Runner {
                 () = stop.cancelled(), if self.give_up_at.is_none() => self.begin_stop(),
                 _ = children.recv() => self.reap().await,
                 Some(heard) = self.heard.recv() => self.hear(heard).await,
+                Some((at, generation)) = self.rested.recv() => self.rested(at, generation).await,
                 Some(call) = self.parts.calls.recv() => self.answer(call).await,
                 () = until(due) => self.tick().await,
                 _ = beat.tick() => self.parts.life.notifier().alive(),
@@ -265,6 +284,26 @@ impl Runner {
         }
     }
 
+    /// A service's device is at rest: its next process, if one is due, may come.
+    async fn rested(&mut self, at: usize, generation: u64) {
+        let Some(unit) = self.units.get_mut(at).filter(|unit| unit.generation == generation) else { return };
+        let due = unit.hold == Hold::Due;
+        unit.hold = Hold::Free;
+        if due
+            && matches!(unit.service.state(), State::Starting { .. })
+            && let Err(error) = self.spawn(at)
+        {
+            let ended = self.not_started(at, &error);
+            self.feed(at, ended).await;
+        }
+    }
+
+    fn not_started(&self, at: usize, error: &io::Error) -> Event {
+        let how = format!("cannot be started: {error}");
+        log::error!("{}: {how}", self.name(at));
+        Event::Ended { how, killed: false }
+    }
+
     /// Feeds an event to a service and does what its machine says.
     async fn feed(&mut self, at: usize, event: Event) {
         let mut event = event;
@@ -280,13 +319,13 @@ impl Runner {
                 log::warn!("{} is started again in {} ms{how}", unit.name, wait.as_millis());
             }
             match (action, unit.pid) {
+                (Some(Action::Spawn), _) if unit.hold != Hold::Free => {
+                    unit.hold = Hold::Due;
+                    return;
+                }
                 (Some(Action::Spawn), _) => match self.spawn(at) {
                     Ok(()) => return,
-                    Err(error) => {
-                        let how = format!("cannot be started: {error}");
-                        log::error!("{}: {how}", self.name(at));
-                        event = Event::Ended { how, killed: false };
-                    }
+                    Err(error) => event = self.not_started(at, &error),
                 },
                 (Some(Action::Terminate), Some(pid)) => {
                     if unit.service.last_end().is_none() || !unit.service.wanted() {
@@ -388,10 +427,16 @@ impl Runner {
         }
         if unit.name == KVMD
             && self.give_up_at.is_none()
-            && let Some(hands) = &self.parts.hands
+            && let Some(hands) = self.parts.hands.clone()
         {
-            // Whatever kvmd held down, nobody holds now.
-            hands.let_go();
+            // Whatever kvmd held down, nobody holds now. The next one starts when that is done, so that what it
+            // presses is not released by us.
+            let (rest, generation) = (self.rest.clone(), unit.generation);
+            unit.hold = Hold::Resting;
+            tokio::spawn(async move {
+                hands.let_go().await;
+                let _ = rest.send((at, generation)).await;
+            });
         }
         self.feed(at, Event::Ended { how, killed }).await;
     }

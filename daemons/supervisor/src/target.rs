@@ -14,8 +14,9 @@ use vm::{DiskFormat, Machine, Qmp};
 use crate::account::Accounts;
 use crate::{file, kvm};
 
-/// Longest time for making the target let go: every key there is, in small batches.
-const LET_GO: Duration = Duration::from_secs(3);
+/// Longest time for making the target let go: every key there is, in small batches, a quarter of a second with
+/// a target that answers. The next kvmd waits for it, and has to be back within 2 s of the end of the last one.
+const LET_GO: Duration = Duration::from_millis(800);
 
 /// How often a target that does not answer yet is asked.
 const ASK: Duration = Duration::from_millis(50);
@@ -145,22 +146,57 @@ impl Hands {
         }
     }
 
-    /// Releases every key and button, beside whatever else happens: the restart of `kvmd` does not wait for it.
-    pub fn let_go(&self) {
-        let qmp = self.qmp.clone();
-        tokio::spawn(async move {
-            match tokio::time::timeout(LET_GO, vm::input::release_all(&qmp)).await {
-                Ok(Ok(())) => log::info!("every key and button of the target is released"),
-                Ok(Err(error)) => log::warn!("keys of the target cannot be released: {error}"),
-                Err(_) => log::warn!("keys of the target cannot be released: no answer"),
+    /// Releases every key and button. Ends within [`LET_GO`]: a target that does not answer until then keeps
+    /// nobody waiting, and releases that came later would tear keys out of the hands of the next `kvmd`.
+    pub async fn let_go(&self) {
+        let mut last = None;
+        let trying = async {
+            while let Err(error) = vm::input::release_all(&self.qmp).await {
+                last = Some(error);
+                tokio::time::sleep(ASK).await;
             }
-        });
+        };
+        match tokio::time::timeout(LET_GO, trying).await {
+            Ok(()) => log::info!("every key and button of the target is released"),
+            Err(_) => {
+                let why = last.map_or_else(|| "no answer in time".to_owned(), |error| error.to_string());
+                log::warn!("keys of the target cannot be released: {why}");
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn hands(dir: &Path) -> (Hands, PathBuf) {
+        let mut config = Config::defaults(&config::Layout::under_with_share(dir, None));
+        config.vm.sockets = dir.to_owned();
+        let socket = Machine { run_dir: dir.to_owned(), ..Machine::default() }.socket("supervisor");
+        (Hands::connect(&config, &CancellationToken::new()), socket)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn letting_go_waits_for_the_monitor() {
+        let dir = tempfile::tempdir().unwrap();
+        let (hands, socket) = hands(dir.path());
+        let going = tokio::spawn(async move { hands.let_go().await });
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let monitor = vm::fake::Monitor::listen(&socket).unwrap();
+        going.await.unwrap();
+        let released = monitor.commands().iter().filter(|(name, _)| name == "input-send-event").count();
+        assert!(released > 20, "{released} batches");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn letting_go_of_a_target_that_is_gone_ends_in_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let (hands, _) = hands(dir.path());
+        let began = tokio::time::Instant::now();
+        hands.let_go().await;
+        assert!(began.elapsed() <= LET_GO + ASK);
+    }
 
     #[tokio::test]
     async fn the_settings_reach_the_command_line() {

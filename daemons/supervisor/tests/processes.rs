@@ -256,7 +256,11 @@ fn when_kvmd_dies_the_supervisor_releases_every_key_and_button_of_the_target() {
     started.read_url();
     assert_eq!(started.state("vm"), ServiceState::Ready);
     kill(Pid::from_raw(started.pid("kvmd").unwrap()), Signal::SIGKILL).unwrap();
-    wait_for("the last release", || started.log().contains("every key and button").then_some(()));
+    wait_for("the next kvmd", || (started.log().matches("kvmd is ready").count() == 2).then_some(()));
+    let log = started.log();
+    let released = log.find("every key and button").unwrap_or_else(|| panic!("no release in\n{log}"));
+    let again = log.rfind("kvmd is started").unwrap();
+    assert!(released < again, "the next kvmd came before the last key was up:\n{log}");
     let sent: Vec<_> =
         monitor.commands().into_iter().filter(|(name, _)| name == "input-send-event").collect();
     let text = serde_json::to_string(&sent).unwrap();
