@@ -156,7 +156,11 @@ impl<L: Lines> Owner<L> {
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => self.advance(),
                 changed = leds.changed(), if lights_live => lights_live = changed.is_ok(),
                 request = inbox.recv() => match request {
-                    Some(request) => self.serve(request, *leds.borrow()),
+                    Some(request) => {
+                        // Copied first: a driver may change its lights while it is driven, and the guard would shut it out.
+                        let lit = *leds.borrow();
+                        self.serve(request, lit)
+                    }
                     None => return self.wind_down().await,
                 },
             }

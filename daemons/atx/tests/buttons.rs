@@ -169,3 +169,13 @@ async fn without_a_front_panel_everything_is_refused() {
     assert_eq!(atx.click(Click::Power, false).await, Err(Error::Disabled));
     assert_eq!(atx.power(PowerAction::On, false).await, Err(Error::Disabled));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_driver_may_change_its_lights_while_it_is_driven() {
+    let (atx, _owner) =
+        atx::spawn(Settings::default(), atx::PretendLines::default(), CancellationToken::new());
+    atx.click(Click::Power, true).await.unwrap();
+    assert!(!atx.subscribe().borrow().leds.power);
+    atx.power(PowerAction::On, true).await.unwrap();
+    assert!(atx.subscribe().borrow().leds.power);
+}
