@@ -159,7 +159,7 @@ impl<L: Lines> Owner<L> {
                     Some(request) => {
                         // Copied first: a driver may change its lights while it is driven, and the guard would shut it out.
                         let lit = *leds.borrow();
-                        self.serve(request, lit)
+                        self.serve(request, lit);
                     }
                     None => return self.wind_down().await,
                 },
