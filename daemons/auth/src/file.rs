@@ -12,7 +12,7 @@ use crate::error::{Error, random};
 
 /// What tells one state of a file from another without reading it. The inode changes by every rename, the change time
 /// by every write, and neither can be set back by who writes the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Stamp {
     device: u64,
     inode: u64,

@@ -3,7 +3,10 @@
 use std::{
     net::IpAddr,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -21,9 +24,10 @@ use crate::{
     file::Stamp,
     keeper::{self, State},
     ledger::{Ledger, Outcome},
+    origin::{self, Origin, Seen},
     peer::{PeerRules, SystemAccounts},
     service::Service,
-    session::{SavedSession, Session, SessionEnd, Sessions, Token, lifetime},
+    session::{SavedSessions, Session, SessionEnd, Sessions, Token, lifetime},
     syntax,
     throttle::{self, Limits, Net, Throttle},
     totp::{self, Factor},
@@ -155,6 +159,8 @@ impl Auth {
         stop: CancellationToken,
     ) -> Result<(Self, JoinHandle<()>), Error> {
         let guard = Arc::new(Guard::new(settings, service, clock)?);
+        // Passwords may have been changed while nobody looked.
+        guard.judge_sessions();
         let task = tokio::spawn(keeper::keep(Arc::clone(&guard), stop));
         Ok((Self(Mode::Guarded(guard)), task))
     }
@@ -197,7 +203,7 @@ impl Auth {
     ) -> Result<Allowed, Denied> {
         match &self.0 {
             Mode::Open => Ok(Allowed { user: user.trim().to_owned() }),
-            Mode::Guarded(guard) => guard.check_password(user, passwd, from, Memory::Use).await,
+            Mode::Guarded(guard) => guard.check_password(user, passwd, from).await,
         }
     }
 
@@ -214,8 +220,9 @@ impl Auth {
         from: Option<IpAddr>,
     ) -> Result<Login, Denied> {
         let Mode::Guarded(guard) = &self.0 else { return Ok(Login::NotNeeded) };
-        let Allowed { user } = guard.check_password(user, passwd, from, Memory::Ignore).await?;
-        let (token, change) = guard.open_session(&user, expire)?;
+        let user = syntax::user(user)?;
+        let made_from = guard.check_anew(user, passwd, from).await?;
+        let (token, change) = guard.open_session(user, made_from, expire)?;
         if let Err(error) = guard.settle(change).await {
             log::warn!("The login of {user} will not outlive a restart: {error}");
         }
@@ -311,15 +318,9 @@ impl Drop for Hold {
     }
 }
 
-/// Whether a password that was right a moment ago may be taken as right.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Memory {
-    Use,
-    Ignore,
-}
-
 /// A password that was right.
 struct Verdict {
+    made_from: (Origin, Seen),
     basis: Option<Basis>,
     valid_for: Duration,
 }
@@ -335,6 +336,9 @@ pub(crate) struct Guard {
     waiting: Arc<Semaphore>,
     ended: broadcast::Sender<SessionEnd>,
     ledger: Ledger,
+    origin_key: origin::Key,
+    /// It has been said that what sessions were made from cannot be looked at.
+    blind: AtomicBool,
     pub(crate) deadlines_changed: Notify,
     pub(crate) sessions_changed: Notify,
     pub(crate) throttle_changed: Notify,
@@ -350,9 +354,13 @@ impl Guard {
         const NEWS: usize = 64;
         let (now, boot_id) = (clock.now(), clock.boot_id());
         let mut sessions = Sessions::new(settings.sessions_per_user, settings.extend);
-        if let Some(saved) = State::<Vec<SavedSession>>::read(&settings.state_dir.join("sessions.json")) {
-            let elapsed = saved.epoch.elapsed_ms(now, &boot_id);
-            sessions.restore(saved.content, now.boot_ms(), elapsed, saved.epoch.same_boot(&boot_id));
+        let mut origin_key = origin::Key::new()?;
+        if let Some(State { epoch, content }) =
+            State::<SavedSessions>::read(&settings.state_dir.join("sessions.json"))
+        {
+            origin_key = origin::Key(content.key);
+            let elapsed = epoch.elapsed_ms(now, &boot_id);
+            sessions.restore(content.sessions, now.boot_ms(), elapsed, epoch.same_boot(&boot_id));
         }
         let limits = settings.throttle.clone();
         let throttle = match State::<throttle::Saved>::read(&settings.state_dir.join("throttle.json")) {
@@ -374,6 +382,8 @@ impl Guard {
             waiting: Arc::new(Semaphore::new(settings.checks_waiting.max(1))),
             ended: broadcast::channel(NEWS).0,
             ledger: Ledger::new(),
+            origin_key,
+            blind: AtomicBool::new(false),
             deadlines_changed: Notify::new(),
             sessions_changed: Notify::new(),
             throttle_changed: Notify::new(),
@@ -383,22 +393,34 @@ impl Guard {
         })
     }
 
-    /// Locks first, then memory, then the real check on a blocking thread.
+    /// Locks first, then memory, then the real check.
     async fn check_password(
         self: &Arc<Self>,
         user: &str,
         passwd: &str,
         from: Option<IpAddr>,
-        memory: Memory,
     ) -> Result<Allowed, Denied> {
         let (user, passwd) = (syntax::user(user)?, syntax::password(passwd)?);
-        let net = from.map(Net::from);
-        let allowed = Allowed { user: user.to_owned() };
-        if self.is_locked(net, user) {
+        if self.is_locked(from.map(Net::from), user) {
             return Err(Denied::Forbidden);
         }
-        if memory == Memory::Use && self.remembers(user, passwd) {
-            return Ok(allowed);
+        if !self.remembers(user, passwd) {
+            self.check_anew(user, passwd, from).await?;
+        }
+        Ok(Allowed { user: user.to_owned() })
+    }
+
+    /// The real check, on a blocking thread. Answers what a session would be made from.
+    async fn check_anew(
+        self: &Arc<Self>,
+        user: &str,
+        passwd: &str,
+        from: Option<IpAddr>,
+    ) -> Result<(Origin, Seen), Denied> {
+        let (user, passwd) = (syntax::user(user)?, syntax::password(passwd)?);
+        let net = from.map(Net::from);
+        if self.is_locked(net, user) {
+            return Err(Denied::Forbidden);
         }
         let place = Arc::clone(&self.waiting).try_acquire_owned().map_err(|_| Denied::Busy)?;
         let turn = Arc::clone(&self.checks).acquire_owned().await.map_err(|_| Denied::Busy)?;
@@ -410,8 +432,8 @@ impl Guard {
         let (guard, user, passwd) = (Arc::clone(self), user.to_owned(), passwd.to_owned());
         let check = move || guard.check_and_count(&user, &passwd, net, turn);
         match tokio::task::spawn_blocking(check).await {
-            Ok(Ok(true)) => Ok(allowed),
-            Ok(Ok(false)) => Err(Denied::Forbidden),
+            Ok(Ok(Some(made_from))) => Ok(made_from),
+            Ok(Ok(None)) => Err(Denied::Forbidden),
             Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(Error::Unfinished.into()),
         }
@@ -445,7 +467,7 @@ impl Guard {
         passwd: &str,
         net: Option<Net>,
         turn: OwnedSemaphorePermit,
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<(Origin, Seen)>, Error> {
         let _until_counted = turn;
         let verdict = self
             .check_now(user, passwd)
@@ -453,13 +475,13 @@ impl Guard {
         if let Some(net) = net {
             self.count(net, user, verdict.is_some());
         }
-        let Some(Verdict { basis, valid_for }) = verdict else { return Ok(false) };
+        let Some(Verdict { made_from, basis, valid_for }) = verdict else { return Ok(None) };
         if let Some(basis) = basis {
             let mut cache = lock(&self.cache);
             let key = cache.key(user, passwd);
             cache.remember(key, basis, valid_for, self.clock.now());
         }
-        Ok(true)
+        Ok(Some(made_from))
     }
 
     /// Password and code are both looked at whatever the other is, so that the time tells neither.
@@ -474,8 +496,9 @@ impl Guard {
                 (passwd, until.map(|until| Duration::from_secs(until).saturating_sub(wall)))
             }
         };
+        let made_from = origin::look(&*self.service, &self.origin_key, user, wall)?;
         let right = self.service.check(user, passwd)?;
-        Ok(valid_for.filter(|_| right).map(|valid_for| Verdict { basis, valid_for }))
+        Ok(valid_for.filter(|_| right).map(|valid_for| Verdict { made_from, basis, valid_for }))
     }
 
     fn count(&self, net: Net, user: &str, right: bool) {
@@ -498,13 +521,18 @@ impl Guard {
     }
 
     /// The token, and the number of the change that has to be on the disk.
-    fn open_session(&self, user: &str, expire: Duration) -> Result<(Token, u64), Error> {
+    fn open_session(
+        &self,
+        user: &str,
+        made_from: (Origin, Seen),
+        expire: Duration,
+    ) -> Result<(Token, u64), Error> {
         let token = Token::generate()?;
         let lifetime = lifetime(expire, self.settings.expire);
         let now = self.clock.now().boot_ms();
         let (pushed_out, change) = {
             let mut sessions = lock(&self.sessions);
-            (sessions.open(&token, user, lifetime, now), sessions.changes())
+            (sessions.open(&token, user, made_from, lifetime, now), sessions.changes())
         };
         self.announce(pushed_out);
         self.deadlines_changed.notify_one();
@@ -536,6 +564,35 @@ impl Guard {
         self.announce(ended);
     }
 
+    pub(crate) fn has_sessions(&self) -> bool {
+        !lock(&self.sessions).is_empty()
+    }
+
+    /// Ends sessions whose password has been changed, or whose user is gone. Reads files.
+    pub(crate) fn judge_sessions(&self) {
+        let (users, mark) = lock(&self.sessions).seen();
+        for (user, seen) in users {
+            if seen == Seen::At(self.service.stamp(&user)) {
+                continue;
+            }
+            match origin::look(&*self.service, &self.origin_key, &user, self.clock.now().wall) {
+                Ok(found) => {
+                    self.blind.store(false, Ordering::Relaxed);
+                    let ended = lock(&self.sessions).judge(&user, mark, found);
+                    let count = self.announce(ended);
+                    if count > 0 {
+                        log::info!("{user} has another password or is gone: {count} sessions ended");
+                    }
+                }
+                Err(error) => {
+                    if !self.blind.swap(true, Ordering::Relaxed) {
+                        log::warn!("Whether sessions still are by right cannot be told: {error}");
+                    }
+                }
+            }
+        }
+    }
+
     /// Waits until a change is on the disk, but not for ever on a disk that hangs.
     async fn settle(self: &Arc<Self>, change: u64) -> Outcome {
         const PATIENCE: Duration = Duration::from_secs(10);
@@ -555,7 +612,7 @@ impl Guard {
             let sessions = lock(&self.sessions);
             (sessions.changes(), sessions.save(self.clock.now().boot_ms()))
         };
-        let state = State::new(&*self.clock, sessions);
+        let state = State::new(&*self.clock, SavedSessions { key: self.origin_key.0, sessions });
         (change, state.write(&self.settings.state_dir.join("sessions.json")))
     }
 

@@ -19,6 +19,8 @@ use crate::{
 
 /// The longest sleep: the timer does not run while the machine is suspended, lifetimes do.
 const LONGEST_SLEEP: Duration = Duration::from_mins(1);
+/// How often the files behind sessions are looked at.
+const JUDGE_EVERY: Duration = Duration::from_secs(1);
 const SESSIONS_GAP: Duration = Duration::from_secs(1);
 const THROTTLE_GAP: Duration = Duration::from_secs(5);
 /// Soon: a logout that is not on the disk could be undone by a restart.
@@ -65,7 +67,12 @@ impl<T: Serialize + DeserializeOwned> State<T> {
 
 /// Runs until `stop`, then writes everything a last time.
 pub(crate) async fn keep(guard: Arc<Guard>, stop: CancellationToken) {
-    tokio::join!(expire(&guard, &stop), save_sessions(&guard, &stop), save_throttle(&guard, &stop),);
+    tokio::join!(
+        expire(&guard, &stop),
+        judge(&guard, &stop),
+        save_sessions(&guard, &stop),
+        save_throttle(&guard, &stop),
+    );
 }
 
 async fn expire(guard: &Guard, stop: &CancellationToken) {
@@ -77,6 +84,17 @@ async fn expire(guard: &Guard, stop: &CancellationToken) {
             () = tokio::time::sleep(sleep) => {}
         }
         guard.end_expired();
+    }
+}
+
+/// Sessions whose password was changed end.
+async fn judge(guard: &Arc<Guard>, stop: &CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(JUDGE_EVERY)).await.is_some() {
+        if guard.has_sessions() {
+            let guard = Arc::clone(guard);
+            // A panic in it would be one of the service's: the next second is another try.
+            let _ = tokio::task::spawn_blocking(move || guard.judge_sessions()).await;
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! whether it is good. [`Auth`] is a handle to one guard that owns the sessions and the counters of wrong passwords.
 //!
 //! ```text
-//!            login               expire, logout, pushed out by newer ones
+//!            login               expire, logout, pushed out by newer ones, other password
 //!   (none) ────────> open ──────────────────────────────────────────────> ended (its sockets are told at once)
 //!                    │  ▲
 //!       first socket │  │ last socket closes: the lifetime starts again
@@ -17,6 +17,8 @@
 //! - Sessions and counters survive a restart of the daemon: both lie in the state directory, tokens only as hashes.
 //!   A login or logout is on the disk before it is answered, so that a kill right after neither throws out who came in
 //!   nor lets in again who left; counters follow within seconds.
+//! - A session ends when its password is changed or its user removed; the files are looked at every second
+//!   (module `origin`).
 //! - An unknown user costs the same time as a known one.
 //!
 //! What it does not do: HTTP (headers come in as bytes, refusals go out as [`Denied`]), roles, an audit log.
@@ -32,6 +34,7 @@ pub mod hash;
 pub mod htpasswd;
 mod keeper;
 mod ledger;
+mod origin;
 mod peer;
 mod service;
 mod session;
@@ -43,7 +46,7 @@ pub use carrier::{Carrier, Peer, Presented, Via, cookie, credentials};
 pub use error::{Denied, Error};
 pub use guard::{Access, Allowed, Auth, Hold, Login, Settings};
 pub use peer::{Accounts, Group, PeerRules, SystemAccounts};
-pub use service::{Forbidden, Htpasswd, Service, Split};
+pub use service::{Credential, Forbidden, Htpasswd, Service, Split};
 pub use session::{Session, SessionEnd, Token};
 pub use syntax::Invalid;
 pub use throttle::{Limits, Net};

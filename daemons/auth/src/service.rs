@@ -16,9 +16,27 @@ pub trait Service: Send + Sync {
     /// When it cannot be told; nobody gets in meanwhile, and nothing is counted.
     fn check(&self, user: &str, passwd: &str) -> Result<bool, Error>;
 
+    /// What the service keeps about a user: sessions made from it end when it becomes another. Asked before each login's
+    /// check, so that what is found is never newer than what was checked.
+    ///
+    /// # Errors
+    /// When it cannot be told; sessions live on meanwhile.
+    fn credential(&self, user: &str) -> Result<Credential, Error>;
+
     /// What an answer for this user rests on, or `None` when answers must not be remembered. Called on the event
     /// loop for each request with a password: it may look at a local file's metadata, no more.
     fn stamp(&self, user: &str) -> Option<Stamp>;
+}
+
+/// What a service keeps about a user.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// It is kept elsewhere: nobody tells us when it changes.
+    External,
+    /// There is no such user.
+    Absent,
+    /// This, which never changes but with the password.
+    Entry(String),
 }
 
 /// An htpasswd file, read again for each check.
@@ -42,6 +60,11 @@ impl Service for Htpasswd {
         Ok(Entries::read(&self.path)?.check(user, passwd, &self.decoy))
     }
 
+    fn credential(&self, user: &str) -> Result<Credential, Error> {
+        let entries = Entries::read(&self.path)?;
+        Ok(entries.hash(user).map_or(Credential::Absent, |hash| Credential::Entry(hash.to_owned())))
+    }
+
     fn stamp(&self, _user: &str) -> Option<Stamp> {
         Stamp::of(&self.path)
     }
@@ -54,6 +77,10 @@ pub struct Forbidden;
 impl Service for Forbidden {
     fn check(&self, _user: &str, _passwd: &str) -> Result<bool, Error> {
         Ok(false)
+    }
+
+    fn credential(&self, _user: &str) -> Result<Credential, Error> {
+        Ok(Credential::Absent)
     }
 
     fn stamp(&self, _user: &str) -> Option<Stamp> {
@@ -81,6 +108,10 @@ impl<I: Service, E: Service> Split<I, E> {
 impl<I: Service, E: Service> Service for Split<I, E> {
     fn check(&self, user: &str, passwd: &str) -> Result<bool, Error> {
         self.side(user).check(user, passwd)
+    }
+
+    fn credential(&self, user: &str) -> Result<Credential, Error> {
+        self.side(user).credential(user)
     }
 
     fn stamp(&self, user: &str) -> Option<Stamp> {
@@ -123,6 +154,8 @@ mod tests {
         };
         assert!(split.check("admin", "pw").unwrap());
         assert!(!split.check("jane", "pw").unwrap());
+        assert!(matches!(split.credential("admin"), Ok(Credential::Entry(_))));
+        assert!(matches!(split.credential("jane"), Ok(Credential::Absent)));
         assert!(split.stamp("admin").is_some() && split.stamp("jane").is_none());
     }
 }

@@ -2,7 +2,11 @@
 //!
 //! Tokens are known by their SHA-256 only, in memory as on disk: 256 random bits need no salt.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -11,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::millis,
     error::{Error, random},
+    origin::{Fingerprint, Origin, Seen},
 };
 
 type Hash = [u8; 32];
@@ -83,6 +88,17 @@ struct Entry {
     deadline: Option<i64>,
     holds: u32,
     ended: CancellationToken,
+    /// Of what it was made from; `None` = made from something external.
+    fingerprint: Option<Fingerprint>,
+    seen: Seen,
+}
+
+impl Entry {
+    /// Not yet looked at.
+    fn new(user: Arc<str>, lifetime: Option<i64>, deadline: Option<i64>) -> Self {
+        let ended = CancellationToken::new();
+        Self { id: 0, user, lifetime, deadline, holds: 0, ended, fingerprint: None, seen: Seen::Never }
+    }
 }
 
 /// All sessions.
@@ -104,6 +120,16 @@ pub(crate) struct SavedSession {
     /// From the moment of writing; `None` = without end.
     remaining_ms: Option<i64>,
     held: bool,
+    /// `None` = made from something external.
+    fingerprint: Option<String>,
+}
+
+/// The file.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct SavedSessions {
+    /// Of the fingerprints.
+    pub(crate) key: [u8; 32],
+    pub(crate) sessions: Vec<SavedSession>,
 }
 
 /// The shorter of what the client asked for and what the settings allow; zero means "no limit" on either side.
@@ -125,6 +151,10 @@ impl Sessions {
         Self { entries: HashMap::new(), next_id: 0, per_user: per_user.max(1), extend, changes: 0 }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// The number of the last change.
     pub(crate) fn changes(&self) -> u64 {
         self.changes
@@ -135,6 +165,7 @@ impl Sessions {
         &mut self,
         token: &Token,
         user: &str,
+        (origin, seen): (Origin, Seen),
         lifetime: Option<Duration>,
         now: i64,
     ) -> Vec<SessionEnd> {
@@ -144,13 +175,15 @@ impl Sessions {
         let excess = (own.len() + 1).saturating_sub(self.per_user);
         let ended = own.iter().take(excess).filter_map(|(_, hash)| self.end(hash)).collect();
         let lifetime = lifetime.map(millis);
-        self.insert(hash(token.as_str()), user.into(), lifetime, lifetime.map(|ms| now.saturating_add(ms)));
+        let deadline = lifetime.map(|ms| now.saturating_add(ms));
+        let entry =
+            Entry { fingerprint: origin.fingerprint(), seen, ..Entry::new(user.into(), lifetime, deadline) };
+        self.insert(hash(token.as_str()), entry);
         ended
     }
 
-    fn insert(&mut self, hash: Hash, user: Arc<str>, lifetime: Option<i64>, deadline: Option<i64>) {
-        let entry =
-            Entry { id: self.next_id, user, lifetime, deadline, holds: 0, ended: CancellationToken::new() };
+    fn insert(&mut self, hash: Hash, entry: Entry) {
+        let entry = Entry { id: self.next_id, ..entry };
         self.next_id += 1;
         self.changes += 1;
         self.entries.insert(hash, entry);
@@ -204,6 +237,24 @@ impl Sessions {
         self.end_where(|_, entry| &*entry.user == user)
     }
 
+    /// Whose sessions there are, and when what they were made from was last seen; and a mark for [`Sessions::judge`].
+    pub(crate) fn seen(&self) -> (Vec<(Arc<str>, Seen)>, u64) {
+        let distinct: HashSet<_> =
+            self.entries.values().map(|entry| (Arc::clone(&entry.user), entry.seen)).collect();
+        (distinct.into_iter().collect(), self.next_id)
+    }
+
+    /// Ends the sessions of a user that were made from something else than there is now. Later ones than the mark may
+    /// know more than what was looked at after it, and are left alone.
+    pub(crate) fn judge(&mut self, user: &str, mark: u64, (origin, seen): (Origin, Seen)) -> Vec<SessionEnd> {
+        let meant = |entry: &Entry| &*entry.user == user && entry.id < mark;
+        let ended = self.end_where(|_, entry| {
+            meant(entry) && (origin == Origin::Absent || entry.fingerprint != origin.fingerprint())
+        });
+        self.entries.values_mut().filter(|entry| meant(entry)).for_each(|entry| entry.seen = seen);
+        ended
+    }
+
     /// Ends what is over.
     pub(crate) fn expire(&mut self, now: i64) -> Vec<SessionEnd> {
         self.end_where(|sessions, entry| sessions.is_over(entry, now))
@@ -233,6 +284,7 @@ impl Sessions {
                 lifetime_ms: entry.lifetime,
                 remaining_ms: if held { entry.lifetime } else { running },
                 held,
+                fingerprint: entry.fingerprint.map(hex::encode),
             }
         };
         all.into_iter().map(saved).collect()
@@ -248,10 +300,17 @@ impl Sessions {
             if hex::decode_to_slice(&one.hash, &mut hash).is_err() {
                 continue;
             }
+            let mut fingerprint = one.fingerprint.as_ref().map(|_| Fingerprint::default());
+            if let (Some(text), Some(bytes)) = (&one.fingerprint, &mut fingerprint)
+                && hex::decode_to_slice(text, bytes).is_err()
+            {
+                continue;
+            }
             let elapsed = if one.held && same_boot { 0 } else { elapsed_ms };
             let deadline = one.remaining_ms.map(|ms| now.saturating_add(ms).saturating_sub(elapsed));
             if deadline.is_none_or(|deadline| deadline > now) {
-                self.insert(hash, one.user.into(), one.lifetime_ms, deadline);
+                let entry = Entry { fingerprint, ..Entry::new(one.user.into(), one.lifetime_ms, deadline) };
+                self.insert(hash, entry);
             }
         }
     }
@@ -263,13 +322,15 @@ mod tests {
 
     use super::*;
 
+    const MADE: (Origin, Seen) = (Origin::Entry([1; 32]), Seen::Never);
+
     fn secs(seconds: u64) -> Option<Duration> {
         Some(Duration::from_secs(seconds))
     }
 
     fn opened(sessions: &mut Sessions, user: &str, lifetime: Option<Duration>, now: i64) -> Token {
         let token = Token::generate().unwrap();
-        sessions.open(&token, user, lifetime, now);
+        sessions.open(&token, user, MADE, lifetime, now);
         token
     }
 
@@ -365,6 +426,38 @@ mod tests {
         }
     }
 
+    #[test]
+    fn only_sessions_made_from_something_else_are_ended_and_none_younger_than_the_look() {
+        let seen = Seen::At(None);
+        for (made, now, lives) in [
+            (Origin::Entry([1; 32]), Origin::Entry([1; 32]), true),
+            (Origin::Entry([1; 32]), Origin::Entry([2; 32]), false),
+            (Origin::Entry([1; 32]), Origin::Absent, false),
+            (Origin::Entry([1; 32]), Origin::External, false),
+            (Origin::External, Origin::External, true),
+            (Origin::External, Origin::Absent, false),
+            (Origin::External, Origin::Entry([1; 32]), false),
+        ] {
+            let mut sessions = Sessions::new(10, false);
+            let open = |sessions: &mut Sessions, user: &str| {
+                let token = Token::generate().unwrap();
+                sessions.open(&token, user, (made, Seen::Never), None, 0);
+                token
+            };
+            let (one, other) = (open(&mut sessions, "admin"), open(&mut sessions, "jane"));
+            let (_, mark) = sessions.seen();
+            let younger = open(&mut sessions, "admin");
+            let watching = sessions.find(one.as_str(), 0).unwrap();
+            assert_eq!(sessions.judge("admin", mark, (now, seen)).is_empty(), lives, "{made:?} {now:?}");
+            assert_eq!(watching.has_ended(), !lives);
+            for alive in [&other, &younger] {
+                assert!(sessions.find(alive.as_str(), 0).is_some());
+            }
+            let looked_at = sessions.seen().0.contains(&(Arc::from("admin"), seen));
+            assert_eq!(looked_at, lives);
+        }
+    }
+
     fn reopened(before: &Sessions, saved_at: i64, now: i64, elapsed: i64, same_boot: bool) -> Sessions {
         let text = serde_json::to_string(&before.save(saved_at)).unwrap();
         let mut after = Sessions::new(before.per_user, before.extend);
@@ -379,6 +472,7 @@ mod tests {
         let short = opened(&mut before, "admin", secs(60), 0);
         let text = serde_json::to_string(&before.save(10_000)).unwrap();
         assert!(!text.contains(endless.as_str()), "the file knows hashes only");
+        assert_eq!(reopened(&before, 0, 0, 0, true).save(0), before.save(0), "fingerprints too");
         let after = reopened(&before, 10_000, 500, 20_000, false);
         assert!(after.find(endless.as_str(), i64::MAX).is_some());
         assert!(after.find(short.as_str(), 500 + 29_999).is_some());
@@ -413,7 +507,7 @@ mod tests {
                 match (step, found) {
                     (0, _) => {
                         let token = Token::generate().unwrap();
-                        for end in sessions.open(&token, &user, secs(lifetime), now) {
+                        for end in sessions.open(&token, &user, MADE, secs(lifetime), now) {
                             seen.remove(&end.id);
                         }
                         let session = sessions.find(token.as_str(), now).unwrap();

@@ -13,7 +13,7 @@ use std::{
 };
 
 use auth::{
-    Access, Auth, Denied, Error, Htpasswd, Limits, Login, Presented, Service, Settings, Token,
+    Access, Auth, Credential, Denied, Error, Htpasswd, Limits, Login, Presented, Service, Settings, Token,
     clock::{Clock, Now},
     file::{self, Stamp},
     htpasswd::Entries,
@@ -51,6 +51,10 @@ impl Service for Counting {
     fn check(&self, user: &str, passwd: &str) -> Result<bool, Error> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         self.inner.check(user, passwd)
+    }
+
+    fn credential(&self, user: &str) -> Result<Credential, Error> {
+        self.inner.credential(user)
     }
 
     fn stamp(&self, user: &str) -> Option<Stamp> {
@@ -106,10 +110,7 @@ struct Running {
 
 impl Running {
     async fn login(&self, expire_s: u64) -> Token {
-        match self.auth.login("admin", "admin", Duration::from_secs(expire_s), HERE).await.unwrap() {
-            Login::Session(token) => token,
-            Login::NotNeeded => panic!("a login was not needed"),
-        }
+        log_in(&self.auth, "admin", expire_s).await
     }
 
     async fn check(&self, passwd: &str) -> Result<(), Denied> {
@@ -119,6 +120,14 @@ impl Running {
     async fn stop(self) {
         self.stop.cancel();
         self.task.await.unwrap();
+    }
+}
+
+/// With the password that is the name.
+async fn log_in(auth: &Auth, user: &str, expire_s: u64) -> Token {
+    match auth.login(user, user, Duration::from_secs(expire_s), HERE).await.unwrap() {
+        Login::Session(token) => token,
+        Login::NotNeeded => panic!("a login was not needed"),
     }
 }
 
@@ -259,9 +268,7 @@ async fn logins_and_logouts_are_written_also_when_the_keeper_has_ended() {
     let Running { auth, task, stop } = house.start();
     stop.cancel();
     task.await.unwrap();
-    let Login::Session(token) = auth.login("admin", "admin", Duration::ZERO, HERE).await.unwrap() else {
-        panic!("a login was not needed")
-    };
+    let token = log_in(&auth, "admin", 0).await;
     assert!(house.start().auth.check_token(token.as_str()).is_ok());
     auth.logout("admin").await.unwrap();
     assert!(house.start().auth.check_token(token.as_str()).is_err());
@@ -437,6 +444,107 @@ async fn a_state_directory_that_cannot_be_written_stops_no_login() {
     kvmd.stop().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn another_password_ends_the_sessions_made_with_the_old_one_and_nobody_elses() {
+    let house = House::new();
+    let path = house.dir.path().join("htpasswd");
+    let mut entries = Entries::read(&path).unwrap();
+    entries.add("jane", "jane").unwrap();
+    entries.write(&path).unwrap();
+    let kvmd = house.start();
+    let (admins, janes) = (kvmd.login(0).await, log_in(&kvmd.auth, "jane", 0).await);
+    let session = kvmd.auth.check_token(admins.as_str()).unwrap();
+    // Written anew, but the same.
+    entries.write(&path).unwrap();
+    pass(3).await;
+    assert!(!session.has_ended());
+    let mut news = kvmd.auth.subscribe_session_end();
+    entries.set("admin", "other").unwrap();
+    entries.write(&path).unwrap();
+    pass(2).await;
+    assert!(session.has_ended());
+    assert_eq!(news.try_recv().unwrap().id, session.id);
+    assert!(matches!(kvmd.auth.check_token(admins.as_str()), Err(Denied::Forbidden)));
+    assert!(kvmd.auth.check_token(janes.as_str()).is_ok());
+    entries.del("jane").unwrap();
+    entries.write(&path).unwrap();
+    pass(2).await;
+    assert!(matches!(kvmd.auth.check_token(janes.as_str()), Err(Denied::Forbidden)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_password_changed_while_nobody_looked_ends_sessions_at_the_start() {
+    let house = House::new();
+    let kvmd = house.start();
+    let token = kvmd.login(0).await;
+    kvmd.stop().await;
+    assert!(house.start().auth.check_token(token.as_str()).is_ok());
+    let hash = Entries::read(&house.dir.path().join("htpasswd")).unwrap().hash("admin").unwrap().to_owned();
+    let kept = std::fs::read_to_string(house.settings.state_dir.join("sessions.json")).unwrap();
+    assert!(!kept.contains(&hash), "the entry itself is not kept");
+    // The same password, but a new entry: somebody set it anew.
+    set_password(house.dir.path(), "admin");
+    assert!(matches!(house.start().auth.check_token(token.as_str()), Err(Denied::Forbidden)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_cannot_be_read_ends_no_session_until_it_can() {
+    let house = House::new();
+    let kvmd = house.start();
+    let token = kvmd.login(0).await;
+    std::fs::remove_file(house.dir.path().join("htpasswd")).unwrap();
+    pass(10).await;
+    assert!(kvmd.auth.check_token(token.as_str()).is_ok());
+    set_password(house.dir.path(), "other");
+    pass(2).await;
+    assert!(kvmd.auth.check_token(token.as_str()).is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_of_an_external_service_lives_on_until_the_user_is_ours() {
+    let house = House::new();
+    let door = Door::closed(true);
+    door.open();
+    let (auth, _task) =
+        Auth::start(house.settings.clone(), door, house.clock.clone(), CancellationToken::new()).unwrap();
+    let token = log_in(&auth, "admin", 0).await;
+    set_password(house.dir.path(), "other");
+    pass(10).await;
+    assert!(auth.check_token(token.as_str()).is_ok());
+    assert!(house.start().auth.check_token(token.as_str()).is_err());
+}
+
+/// A service whose file is changed just after the check.
+struct Swapped(Htpasswd, std::path::PathBuf);
+
+impl Service for Swapped {
+    fn check(&self, user: &str, passwd: &str) -> Result<bool, Error> {
+        let right = self.0.check(user, passwd);
+        set_password(&self.1, "other");
+        right
+    }
+
+    fn credential(&self, user: &str) -> Result<Credential, Error> {
+        self.0.credential(user)
+    }
+
+    fn stamp(&self, user: &str) -> Option<Stamp> {
+        self.0.stamp(user)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_password_changed_during_the_login_ends_that_session_too() {
+    let house = House::new();
+    let service = Htpasswd::new(house.dir.path().join("htpasswd")).unwrap();
+    let service = Arc::new(Swapped(service, house.dir.path().to_owned()));
+    let (auth, _task) =
+        Auth::start(house.settings.clone(), service, house.clock.clone(), CancellationToken::new()).unwrap();
+    let token = log_in(&auth, "admin", 0).await;
+    pass(2).await;
+    assert!(auth.check_token(token.as_str()).is_err());
+}
+
 /// A service that keeps its callers waiting while its door is closed, and knows how many were inside at once.
 struct Door {
     answer: bool,
@@ -465,6 +573,10 @@ impl Service for Door {
         drop(self.opened.wait_while(self.closed.lock().unwrap(), |closed| *closed).unwrap());
         self.inside.fetch_sub(1, Ordering::SeqCst);
         Ok(self.answer)
+    }
+
+    fn credential(&self, _user: &str) -> Result<Credential, Error> {
+        Ok(Credential::External)
     }
 
     fn stamp(&self, _user: &str) -> Option<Stamp> {
