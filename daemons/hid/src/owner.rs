@@ -193,7 +193,8 @@ impl<L: Link> Owner<L> {
         self.state.connected = self.link.connected();
     }
 
-    /// A host that comes back hears at once what is down, if it missed anything.
+    /// A host that comes back hears at once what is down, if it missed anything, or something is held: it may be another
+    /// host than before.
     fn set_present(&mut self, present: bool, now: Instant) {
         let came = present && !self.present;
         self.present = present;
@@ -206,7 +207,7 @@ impl<L: Link> Owner<L> {
             let delivery = self.delivery(device);
             match &mut delivery.owed {
                 Some(owed) => owed.at = now,
-                None if !delivery.online => {
+                None if !delivery.online || holds(&current) => {
                     delivery.owed = Some(Owed { report: current, tries_left, at: now });
                 }
                 None => {}
@@ -287,6 +288,14 @@ impl<L: Link> Owner<L> {
 impl<L: Link> Drop for Owner<L> {
     fn drop(&mut self) {
         self.release_all(Instant::now());
+    }
+}
+
+/// Whether a key or button is down.
+fn holds(report: &Report) -> bool {
+    match report {
+        Report::Keyboard(bytes) => bytes.iter().any(|byte| *byte != 0),
+        Report::Absolute([buttons, ..]) | Report::Relative([buttons, ..]) => *buttons != 0,
     }
 }
 

@@ -8,6 +8,8 @@ mod connection;
 mod wire;
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -140,6 +142,7 @@ pub struct Qmp {
     commands: mpsc::Sender<Command>,
     run_state: watch::Receiver<RunState>,
     events: broadcast::Sender<Event>,
+    connections: Arc<AtomicU64>,
 }
 
 impl Qmp {
@@ -156,11 +159,19 @@ impl Qmp {
         let (commands, queue) = mpsc::channel(QUEUE);
         let (state, run_state) = watch::channel(RunState::Unreachable);
         let events = broadcast::Sender::new(EVENTS);
-        let owner = connection::Owner { path: path.into(), settings, queue, state, events: events.clone() };
+        let connections = Arc::new(AtomicU64::new(0));
+        let owner = connection::Owner {
+            path: path.into(),
+            settings,
+            queue,
+            state,
+            events: events.clone(),
+            connections: Arc::clone(&connections),
+        };
         tokio::spawn(async move {
             stop.run_until_cancelled(owner.run()).await;
         });
-        Self { commands, run_state, events }
+        Self { commands, run_state, events, connections }
     }
 
     /// Runs a command. `arguments` is an object, or `Null` for none.
@@ -187,6 +198,13 @@ impl Qmp {
     #[must_use]
     pub fn run_state(&self) -> watch::Receiver<RunState> {
         self.run_state.clone()
+    }
+
+    /// How many connections there were. While it stays the same, every command went to the same QEMU; when it grew,
+    /// what is known from before may be of another. Counted before anything is sent on the new one.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Acquire)
     }
 
     /// Events from now on. A listener slower than 64 events misses the oldest.

@@ -77,9 +77,11 @@ async fn without_a_machine_a_command_fails_at_once_and_clearly() {
 #[tokio::test(start_paused = true)]
 async fn a_machine_that_comes_later_or_again_is_found() {
     let mut b = bench().await;
+    assert_eq!(b.qmp.connections(), 1);
     b.monitor.hang_up();
     reach(&b.qmp, &RunState::Unreachable).await;
     reach(&b.qmp, &RunState::Running).await;
+    assert_eq!(b.qmp.connections(), 2);
     let path = b.dir.path().join("qmp.sock");
     drop(b.monitor);
     reach(&b.qmp, &RunState::Unreachable).await;

@@ -1,7 +1,15 @@
 //! The virtual machine: reports become QEMU's input events.
 //!
-//! A report says what is down; QEMU wants to hear what changed. So this link remembers what it told QEMU, and sends
-//! the difference.
+//! A report says what is down; QEMU wants to hear what changed. So this link remembers what may be down in QEMU, and
+//! sends the difference. A press counts from before it is sent, a release from when QEMU confirmed it: a command whose
+//! answer is lost may have had its effect, and a key that is released twice harms nobody.
+//!
+//! ```text
+//!            an answer lost or late, another connection, a machine that stood still
+//!   Sure ──────────────────────────────────────────────────────────────────────────▶ Unsure
+//!    ▲                                                                                 │
+//!    └── the next report: all that may be down is released, what the report holds pressed ──┘
+//! ```
 //!
 //! Nothing tells us how full the queue of QEMU's keyboard is: it holds 16 bytes, about eight strokes, and what does not
 //! fit is lost. A USB host paces a real keyboard by its polls; here changes of keys keep a distance instead.
@@ -24,13 +32,24 @@ const MAX_CHANGES: usize = 4;
 const BUTTONS: [(u8, Button); 5] =
     [(1, Button::Left), (2, Button::Right), (4, Button::Middle), (8, Button::Side), (16, Button::Extra)];
 
-/// What QEMU was told.
+/// What may be down in QEMU: at least what is.
 #[derive(Debug, Default)]
-struct Told {
-    down: Vec<Key>,
-    position: (u16, u16),
-    absolute_buttons: u8,
-    relative_buttons: u8,
+struct Down {
+    keys: Vec<Key>,
+    absolute: u8,
+    relative: u8,
+}
+
+/// What may be down and is not known to be: the next report of the device says it all anew.
+#[derive(Debug, Clone, Copy, Default)]
+struct Unsure {
+    keys: bool,
+    absolute: bool,
+    relative: bool,
+}
+
+impl Unsure {
+    const ALL: Self = Self { keys: true, absolute: true, relative: true };
 }
 
 /// Keyboard, tablet and mouse of a QEMU machine.
@@ -39,7 +58,12 @@ pub struct Vm {
     qmp: Qmp,
     leds: watch::Receiver<Leds>,
     running: watch::Receiver<bool>,
-    told: Told,
+    down: Down,
+    unsure: Unsure,
+    /// The connection that [`Down`] is about.
+    connection: u64,
+    /// Where QEMU's tablet points, once it heard.
+    position: (u16, u16),
     pace: Duration,
     last_change: Option<Instant>,
 }
@@ -54,7 +78,17 @@ impl Vm {
         let (leds_sender, leds_seen) = watch::channel(convert(&leds));
         tokio::spawn(follow(run_state, running_sender, is_running));
         tokio::spawn(follow(leds, leds_sender, convert));
-        Self { qmp, leds: leds_seen, running, told: Told::default(), pace: PACE, last_change: None }
+        Self {
+            connection: qmp.connections(),
+            qmp,
+            leds: leds_seen,
+            running,
+            down: Down::default(),
+            unsure: Unsure::default(),
+            position: (0, 0),
+            pace: PACE,
+            last_change: None,
+        }
     }
 
     /// The same with another distance between two changes of the keyboard.
@@ -70,34 +104,47 @@ impl Vm {
                 None => usages.contains(&key.usage()),
             })
             .collect();
-        let changes = changes(&self.told.down, &wanted);
+        let changes = if self.unsure.keys {
+            [changes(&self.down.keys, &[]), changes(&[], &wanted)].concat()
+        } else {
+            changes(&self.down.keys, &wanted)
+        };
         for batch in changes.chunks(MAX_CHANGES) {
             self.keep_distance();
             let events: Vec<Event> =
                 batch.iter().filter_map(|(key, pressed)| Event::key(key.evdev(), *pressed)).collect();
+            for (key, _) in batch.iter().filter(|(_, pressed)| *pressed) {
+                if !self.down.keys.contains(key) {
+                    self.down.keys.push(*key);
+                }
+            }
             self.send_events(&events)?;
             self.last_change = Some(Instant::now());
+            // The last word on each key counts: one may be released and pressed again in the same batch.
             for (key, pressed) in batch {
-                self.told.down.retain(|down| down != key);
+                self.down.keys.retain(|down| down != key);
                 if *pressed {
-                    self.told.down.push(*key);
+                    self.down.keys.push(*key);
                 }
             }
         }
+        self.unsure.keys = false;
         Ok(())
     }
 
     fn absolute(&mut self, [buttons, x0, x1, y0, y1, wheel, pan]: [u8; 7]) -> Result<(), Error> {
         let position = (u16::from_le_bytes([x0, x1]), u16::from_le_bytes([y0, y1]));
-        let mut rest = button_events(self.told.absolute_buttons, buttons);
-        rest.extend(wheel_events(wheel.cast_signed(), pan.cast_signed()));
+        let mut events = button_events(self.down.absolute, buttons, self.unsure.absolute);
+        events.extend(wheel_events(wheel.cast_signed(), pan.cast_signed()));
         // A release of everything that changes nothing must not send a pointer nobody has moved to the corner.
-        if position != self.told.position || !rest.is_empty() {
-            rest.insert(0, Event::Absolute { x: position.0, y: position.1 });
+        if position != self.position || !events.is_empty() {
+            events.insert(0, Event::Absolute { x: position.0, y: position.1 });
         }
-        self.send_events(&rest)?;
-        self.told.position = position;
-        self.told.absolute_buttons = buttons;
+        self.down.absolute |= buttons;
+        self.send_events(&events)?;
+        self.position = position;
+        self.down.absolute = buttons;
+        self.unsure.absolute = false;
         Ok(())
     }
 
@@ -106,14 +153,16 @@ impl Vm {
         if (dx, dy) != (0, 0) {
             events.push(Event::Relative { dx: dx.cast_signed().into(), dy: dy.cast_signed().into() });
         }
-        events.extend(button_events(self.told.relative_buttons, buttons));
+        events.extend(button_events(self.down.relative, buttons, self.unsure.relative));
         events.extend(wheel_events(wheel.cast_signed(), pan.cast_signed()));
+        self.down.relative |= buttons;
         self.send_events(&events)?;
-        self.told.relative_buttons = buttons;
+        self.down.relative = buttons;
+        self.unsure.relative = false;
         Ok(())
     }
 
-    fn send_events(&self, events: &[Event]) -> Result<(), Error> {
+    fn send_events(&mut self, events: &[Event]) -> Result<(), Error> {
         match send_blocking(&self.qmp, events) {
             Ok(()) => Ok(()),
             // One event of an older QEMU's ignorance (F13 and up) makes it refuse all; the others must not suffer.
@@ -128,8 +177,13 @@ impl Vm {
                 debug!("{error}");
                 Ok(())
             }
-            Err(error @ vm::Error::Unreachable) => Err(Error::NoHost(error.to_string())),
-            Err(error) => Err(Error::Broken(error.to_string())),
+            Err(error) => {
+                self.unsure = Unsure::ALL;
+                match error {
+                    vm::Error::Unreachable => Err(Error::NoHost(error.to_string())),
+                    _ => Err(Error::Broken(error.to_string())),
+                }
+            }
         }
     }
 
@@ -150,7 +204,14 @@ impl Link for Vm {
     fn send(&mut self, report: &Report) -> Result<(), Error> {
         // QEMU takes events for a machine that stands still, and drops them without a word.
         if !*self.running.borrow() {
+            // A press that came while it stopped was confirmed, and dropped.
+            self.unsure = Unsure::ALL;
             return Err(Error::NoHost("the virtual machine is not running".to_owned()));
+        }
+        let connection = self.qmp.connections();
+        if connection != self.connection {
+            self.connection = connection;
+            self.unsure = Unsure::ALL;
         }
         match *report {
             Report::Keyboard([modifiers, _, usages @ ..]) => self.keyboard(modifiers, &usages),
@@ -179,9 +240,14 @@ fn changes(down: &[Key], wanted: &[Key]) -> Vec<(Key, bool)> {
     up.chain(down).collect()
 }
 
-fn button_events(told: u8, wanted: u8) -> Vec<Event> {
-    let changed = BUTTONS.iter().filter(|(mask, _)| (told ^ wanted) & mask != 0);
-    changed.map(|(mask, button)| Event::Button { button: *button, pressed: wanted & mask != 0 }).collect()
+/// What to release and press; all of it where nobody is sure.
+fn button_events(down: u8, wanted: u8, unsure: bool) -> Vec<Event> {
+    let (released, pressed) = if unsure { (down, wanted) } else { (down & !wanted, wanted & !down) };
+    let events = |mask, pressed| {
+        let buttons = BUTTONS.iter().filter(move |(bit, _)| mask & bit != 0);
+        buttons.map(move |(_, button)| Event::Button { button: *button, pressed })
+    };
+    events(released, false).chain(events(pressed, true)).collect()
 }
 
 /// QEMU's wheels turn by notches, each a button pressed and released.
@@ -230,6 +296,9 @@ async fn follow<A, B: PartialEq>(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
     use serde_json::Value;
     use tempfile::TempDir;
     use tokio_util::sync::{CancellationToken, DropGuard};
@@ -249,11 +318,15 @@ mod tests {
 
     impl Rig {
         async fn start() -> Self {
+            Self::start_with(vm::qmp::Settings::default()).await
+        }
+
+        async fn start_with(settings: vm::qmp::Settings) -> Self {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("qmp.sock");
             let machine = Monitor::listen(&path).unwrap();
             let stop = CancellationToken::new();
-            let qmp = Qmp::connect(path, stop.clone());
+            let qmp = Qmp::connect_with(path, settings, stop.clone());
             qmp.run_state().wait_for(|state| *state == RunState::Running).await.unwrap();
             let (_, leds) = watch::channel(Some(vm::screen::Leds { num: true, ..Default::default() }));
             let link = Vm::new(qmp, leds).with_pace(Duration::ZERO);
@@ -268,6 +341,45 @@ mod tests {
             let new = commands[self.seen..].iter().map(|(_, arguments)| short(arguments)).collect();
             self.seen = commands.len();
             new
+        }
+    }
+
+    impl Rig {
+        /// QEMU does what this event makes of it, and the connection ends before it can say so.
+        async fn lose_the_answer_to(&mut self, event: crate::Event) {
+            self.hid.flush().await;
+            self.machine.set_silent(true);
+            let count = self.machine.commands().len();
+            self.hid.inject(event);
+            self.machine.wait_commands(count + 1).await;
+            self.machine.set_silent(false);
+            self.machine.hang_up();
+            self.hid.flush().await;
+        }
+
+        /// Waits until what is owed has arrived.
+        async fn settle(&self) {
+            // What is done and did not arrive shows in the state from here on.
+            self.hid.flush().await;
+            let mut state = self.hid.subscribe();
+            let settled = state.wait_for(|state| state.keyboard.online && state.mouse.online);
+            tokio::time::timeout(Duration::from_secs(60), settled).await.unwrap().unwrap();
+            self.hid.flush().await;
+        }
+
+        /// What is down in the machine now.
+        fn down(&self) -> BTreeSet<String> {
+            let mut down = BTreeSet::new();
+            for (_, arguments) in self.machine.commands() {
+                for word in short(&arguments).split(' ') {
+                    if let Some(name) = word.strip_prefix('+') {
+                        down.insert(name.to_owned());
+                    } else if let Some(name) = word.strip_prefix('-') {
+                        down.remove(name);
+                    }
+                }
+            }
+            down
         }
     }
 
@@ -376,6 +488,112 @@ mod tests {
         let told = rig.told().await;
         assert_eq!(told, ["-f13 -a", "-f13", "-a"]);
         assert!(rig.hid.subscribe().borrow().keyboard.online);
+    }
+
+    #[tokio::test]
+    async fn a_press_whose_answer_is_lost_is_released_all_the_same() {
+        let mut rig = Rig::start().await;
+        rig.lose_the_answer_to(key(Key::KEY_A, true)).await;
+        rig.hid.inject(key(Key::KEY_A, false));
+        rig.settle().await;
+        assert_eq!(rig.down(), BTreeSet::new());
+    }
+
+    #[tokio::test]
+    async fn a_clear_releases_what_may_be_down() {
+        let mut rig = Rig::start().await;
+        rig.lose_the_answer_to(key(Key::CONTROL_LEFT, true)).await;
+        rig.hid.clear();
+        rig.settle().await;
+        rig.lose_the_answer_to(crate::Event::Button { button: crate::Button::Left, pressed: true }).await;
+        rig.hid.reset();
+        rig.settle().await;
+        assert_eq!(rig.down(), BTreeSet::new());
+    }
+
+    #[tokio::test]
+    async fn a_button_whose_answer_is_lost_is_released_all_the_same() {
+        for output in ["usb", "usb_rel"] {
+            let mut rig = Rig::start().await;
+            rig.hid.set_mouse_output(output);
+            rig.lose_the_answer_to(crate::Event::Button { button: crate::Button::Left, pressed: true }).await;
+            rig.hid.inject(crate::Event::Button { button: crate::Button::Left, pressed: false });
+            rig.settle().await;
+            assert_eq!(rig.down(), BTreeSet::new(), "{output}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_comes_too_late_counts_as_lost() {
+        let settings =
+            vm::qmp::Settings { command_timeout: Duration::from_millis(200), ..vm::qmp::Settings::default() };
+        let mut rig = Rig::start_with(settings).await;
+        rig.machine.set_silent(true);
+        rig.hid.inject(key(Key::KEY_A, true));
+        rig.machine.wait_commands(1).await;
+        rig.hid.inject(key(Key::KEY_A, false));
+        rig.hid.flush().await;
+        rig.machine.set_silent(false);
+        rig.settle().await;
+        assert_eq!(rig.down(), BTreeSet::new());
+        assert_eq!(rig.told().await.first().map(String::as_str), Some("+a"));
+    }
+
+    #[tokio::test]
+    async fn what_is_held_over_a_reconnect_is_released_and_pressed_again() {
+        // Long enough away for the absence to be seen.
+        let retry_min = Duration::from_millis(500);
+        let mut rig = Rig::start_with(vm::qmp::Settings { retry_min, ..vm::qmp::Settings::default() }).await;
+        rig.hid.inject(key(Key::SHIFT_LEFT, true));
+        assert_eq!(rig.told().await, ["+shift"]);
+        let count = rig.machine.commands().len();
+        rig.machine.hang_up();
+        // Nobody does anything: the host that comes back hears of it by itself.
+        let heard = rig.machine.wait_commands(count + 1);
+        tokio::time::timeout(Duration::from_secs(60), heard).await.unwrap();
+        assert_eq!(rig.told().await, ["-shift +shift"]);
+        rig.hid.inject(key(Key::SHIFT_LEFT, false));
+        assert_eq!(rig.told().await, ["-shift"]);
+    }
+
+    fn any_event() -> impl Strategy<Value = crate::Event> {
+        let keys = [Key::SHIFT_LEFT, Key::KEY_A, Key::KEY_B, Key::F13, Key::HOME, Key::DELETE];
+        let buttons = [crate::Button::Left, crate::Button::Right];
+        prop_oneof![
+            (prop::sample::select(keys.to_vec()), any::<bool>())
+                .prop_map(|(name, pressed)| key(name, pressed)),
+            (prop::sample::select(buttons.to_vec()), any::<bool>())
+                .prop_map(|(button, pressed)| crate::Event::Button { button, pressed }),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_answers_are_lost_nothing_stays_down(
+            events in prop::collection::vec((any_event(), prop::bool::weighted(0.2)), 1..24),
+        ) {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+            runtime.unwrap().block_on(async {
+                let retry_min = Duration::from_millis(1);
+                let settings = vm::qmp::Settings { retry_min, ..vm::qmp::Settings::default() };
+                let rig = Rig::start_with(settings).await;
+                for (event, is_lost) in events {
+                    rig.machine.set_silent(is_lost);
+                    rig.hid.inject(event);
+                    if is_lost {
+                        // Whether QEMU had the command by now is left to chance.
+                        tokio::task::yield_now().await;
+                        rig.machine.set_silent(false);
+                        rig.machine.hang_up();
+                    }
+                }
+                rig.hid.clear();
+                rig.settle().await;
+                assert_eq!(rig.down(), BTreeSet::new());
+            });
+        }
     }
 
     #[tokio::test]

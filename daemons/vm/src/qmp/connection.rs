@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use log::{debug, info, warn};
 use serde_json::Value;
@@ -24,6 +26,7 @@ pub(super) struct Owner {
     pub(super) queue: mpsc::Receiver<Command>,
     pub(super) state: watch::Sender<RunState>,
     pub(super) events: broadcast::Sender<Event>,
+    pub(super) connections: Arc<AtomicU64>,
 }
 
 /// Why a connection ended.
@@ -46,6 +49,7 @@ impl Owner {
             match self.open().await {
                 Ok(link) => {
                     pause = self.settings.retry_min;
+                    self.connections.fetch_add(1, Ordering::AcqRel);
                     let end = Session::new(link, &mut self).run().await;
                     self.publish(RunState::Unreachable);
                     match end {
