@@ -580,11 +580,14 @@ mod tests {
                 let settings = vm::qmp::Settings { retry_min, ..vm::qmp::Settings::default() };
                 let rig = Rig::start_with(settings).await;
                 for (event, is_lost) in events {
+                    let count = rig.machine.commands().len();
                     rig.machine.set_silent(is_lost);
                     rig.hid.inject(event);
                     if is_lost {
-                        // Whether QEMU had the command by now is left to chance.
-                        tokio::task::yield_now().await;
+                        tokio::select! {
+                            _ = rig.machine.wait_commands(count + 1) => {}
+                            () = rig.hid.flush() => {}
+                        }
                         rig.machine.set_silent(false);
                         rig.machine.hang_up();
                     }
