@@ -13,7 +13,8 @@
 //! ```
 //!
 //! Services: `journald` (where the machine has none), `vm` (the target, when it is a QEMU), `kvmd`, and on demand
-//! `kvmd-streamer`; started in this order, stopped in reverse. The states of one are drawn in [`service`].
+//! `kvmd-streamer`; started in this order, stopped in reverse. The drive's storage is checked and mounted after
+//! them, and shown beside them. The states of one are drawn in [`service`].
 //!
 //! It works the same as a `Type=notify` unit, as PID 1 of a PID namespace, and in a terminal. What it does not do:
 //! it speaks no protocol of people's, opens no device except to put it at rest, and runs nothing a request names.
@@ -41,5 +42,7 @@ pub const KVMD: &str = "kvmd";
 pub const STREAMER: &str = "kvmd-streamer";
 /// The target, when it is a QEMU.
 pub const VM: &str = "vm";
+/// The drive's storage where it is a partition: shown as a service, though it has no process.
+pub const STORAGE: &str = "storage";
 /// The journal, when it is ours.
 pub const JOURNALD: &str = "journald";

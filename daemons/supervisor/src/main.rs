@@ -45,6 +45,9 @@ struct Flags {
     /// Where kvmd and kvmd-streamer are, when not beside this program.
     #[arg(long, value_name = "DIR", hide = true)]
     programs: Option<PathBuf>,
+    /// Give a check of the drive's file system up after this many seconds.
+    #[arg(long, value_name = "SECONDS", hide = true, default_value_t = 600)]
+    check_limit: u64,
 }
 
 fn main() -> ExitCode {
@@ -148,7 +151,7 @@ async fn supervise(
         http_port: flags.http_port,
         programs: flags.programs,
     };
-    let storage = open_storage(&layout, &config, &accounts);
+    let storage = find_storage(&layout, &config, &accounts);
     let appliance =
         Rc::new(Appliance::prepare(flags.args, config.clone(), accounts.clone(), &wishes, journal_dir)?);
     let hands = config.vm.enabled.then(|| Hands::connect(&config, life.stop()));
@@ -173,6 +176,7 @@ async fn supervise(
         accounts,
         calls: called,
         storage,
+        check_limit: Duration::from_secs(flags.check_limit),
         journal,
         hands,
         renew: Box::new(move || renewing.renew()),
@@ -205,17 +209,12 @@ async fn journal_comes() -> bool {
     false
 }
 
-/// A drive that does not mount is no reason to have no keyboard: the appliance runs without.
-fn open_storage(layout: &config::Layout, config: &Config, accounts: &Accounts) -> Storage {
+/// Checked and mounted only when the children run: a slow or broken drive is no reason to have no keyboard.
+fn find_storage(layout: &config::Layout, config: &Config, accounts: &Accounts) -> Storage {
     let fstab = match &layout.state {
         Some(_) => layout.etc.join("fstab"),
         None => "/etc/fstab".into(),
     };
     let msd = &config.kvmd.msd.path;
-    Storage::open(&fstab, "/dev/disk".as_ref(), &config.supervisor.storage, msd, accounts).unwrap_or_else(
-        |error| {
-            log::error!("the drive's storage: {error}");
-            Storage::directory(msd.clone())
-        },
-    )
+    Storage::find(&fstab, "/dev/disk".as_ref(), &config.supervisor.storage, msd, accounts)
 }

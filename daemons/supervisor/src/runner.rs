@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
 
-use client::supervisor::{Answer, Journal, MsdStorage, Request, ServiceState, ServiceStatus, Status};
+use client::supervisor::{Answer, Journal, Request, ServiceState, ServiceStatus, Status};
 use life::Life;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
@@ -28,9 +28,9 @@ use crate::launch::{self, Launch, Started};
 use crate::notice::{self, Notice};
 use crate::service::{Action, Event, Limits, Service, State};
 use crate::socket::{self, Owner};
-use crate::storage::Storage;
+use crate::storage::{self, Shown, Storage};
 use crate::target::Hands;
-use crate::{KVMD, STREAMER};
+use crate::{KVMD, STORAGE, STREAMER};
 
 /// How often the certificate is looked at: soon after the start the machine gets its addresses.
 const RENEWAL: Duration = Duration::from_secs(60);
@@ -141,7 +141,7 @@ impl Unit {
         ServiceStatus {
             name: self.name.to_owned(),
             state,
-            since_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            since_ms: milliseconds(since),
             pid: self.pid.and_then(|pid| u32::try_from(pid.as_raw()).ok()),
             restarts: self.service.restarts(),
             last_end: self.service.last_end().map(str::to_owned),
@@ -163,6 +163,8 @@ pub struct Parts {
     pub calls: mpsc::Receiver<Call>,
     /// The drive's storage.
     pub storage: Storage,
+    /// Longest time for checking its file system.
+    pub check_limit: Duration,
     /// Where log lines go.
     pub journal: Journal,
     /// Our own hand on the target's keyboard, when there is a target.
@@ -175,12 +177,23 @@ pub struct Parts {
     pub shutdown: Duration,
 }
 
+/// A check of the drive's file system.
+struct Check {
+    device: PathBuf,
+    pid: Pid,
+    /// Open until it has ended: a start that fails writes into it.
+    _outcome: OwnedFd,
+    /// `None` when it has been given up.
+    give_up_at: Option<Instant>,
+}
+
 /// The owner of every child.
 pub struct Runner {
     units: Vec<Unit>,
     parts: Parts,
     storage: Arc<Mutex<Storage>>,
-    storage_status: Arc<Mutex<MsdStorage>>,
+    shown: Arc<Mutex<Shown>>,
+    check: Option<Check>,
     on_ready: Option<Box<dyn FnOnce()>>,
     heard: mpsc::Receiver<Heard>,
     hear: mpsc::Sender<Heard>,
@@ -198,14 +211,15 @@ impl Runner {
     pub fn new(units: Vec<Unit>, mut parts: Parts) -> Self {
         let (hear, heard) = mpsc::channel(HEARD);
         let (rest, rested) = mpsc::channel(1);
-        let storage = std::mem::replace(&mut parts.storage, Storage::directory(PathBuf::new()));
-        let storage_status = Arc::new(Mutex::new(storage.status()));
+        let storage = std::mem::replace(&mut parts.storage, Storage::Directory { path: PathBuf::new() });
+        let shown = Arc::new(Mutex::new(storage.shown()));
         let on_ready = std::mem::replace(&mut parts.on_ready, Box::new(|| {}));
         Self {
             units,
             parts,
             storage: Arc::new(Mutex::new(storage)),
-            storage_status,
+            shown,
+            check: None,
             on_ready: Some(on_ready),
             heard,
             hear,
@@ -234,6 +248,7 @@ impl Runner {
                 self.feed(at, Event::Want).await;
             }
         }
+        self.open_storage();
         // Those that ended before we listened.
         self.reap().await;
         loop {
@@ -261,7 +276,13 @@ impl Runner {
     }
 
     fn next_tick(&self) -> Option<Instant> {
-        self.units.iter().filter_map(|unit| unit.service.next_tick()).chain(self.give_up_at).min()
+        let check = self.check.as_ref().and_then(|check| check.give_up_at);
+        self.units
+            .iter()
+            .filter_map(|unit| unit.service.next_tick())
+            .chain(self.give_up_at)
+            .chain(check)
+            .min()
     }
 
     async fn tick(&mut self) {
@@ -279,6 +300,7 @@ impl Runner {
                 let _ = killpg(pid, Signal::SIGKILL);
             }
         }
+        self.give_check_up(now);
         for at in 0..self.units.len() {
             self.feed(at, Event::Tick).await;
         }
@@ -396,6 +418,7 @@ impl Runner {
             let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
             match at {
                 Some(at) => self.ended(at, status).await,
+                None if self.check.as_ref().is_some_and(|check| check.pid == pid) => self.checked(status),
                 None => log::debug!("an orphan ended: {pid}"),
             }
         }
@@ -501,15 +524,71 @@ impl Runner {
 
     /// Off the loop: making a drive read-only writes out everything that is still in memory.
     fn remount(&self, rw: bool, answer: tokio::sync::oneshot::Sender<Answer>) {
-        let (storage, status) = (Arc::clone(&self.storage), Arc::clone(&self.storage_status));
+        let (storage, shown) = (Arc::clone(&self.storage), Arc::clone(&self.shown));
         tokio::task::spawn_blocking(move || {
-            let mut storage = storage.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut storage = locked(&storage);
             let result = storage.remount(rw);
-            *status.lock().unwrap_or_else(PoisonError::into_inner) = storage.status();
+            locked(&shown).update(storage.shown());
             let _ = answer.send(match result {
                 Ok(()) => Answer::Done,
                 Err(error) => Answer::Failed { reason: error.to_string() },
             });
+        });
+    }
+
+    /// Begins to check the drive's file system, as a child like others; the mount comes when that has ended.
+    fn open_storage(&mut self) {
+        let device = locked(&self.storage).to_check().map(Path::to_owned);
+        if let Some(device) = device {
+            let started = storage::checker(&device)
+                .ok_or_else(|| io::Error::other("fsck is not installed"))
+                .and_then(launch::start);
+            match started {
+                Ok(Started { pid, outcome }) => {
+                    let give_up_at = Some(Instant::now() + self.parts.check_limit);
+                    self.check = Some(Check { device, pid, _outcome: outcome, give_up_at });
+                    return;
+                }
+                Err(error) => log::info!("{} is not checked: {error}", device.display()),
+            }
+        }
+        self.mount_storage();
+    }
+
+    fn give_check_up(&mut self, now: Instant) {
+        let limit = self.parts.check_limit.as_secs();
+        let Some(check) = self.check.as_mut().filter(|check| check.give_up_at.is_some_and(|at| now >= at))
+        else {
+            return;
+        };
+        check.give_up_at = None;
+        let _ = killpg(check.pid, Signal::SIGKILL);
+        // Not waited for: a check that hangs in the kernel does not die either.
+        let mut storage = locked(&self.storage);
+        storage.fail(format!("the check of {} took longer than {limit} s", check.device.display()));
+        locked(&self.shown).update(storage.shown());
+    }
+
+    fn checked(&mut self, status: WaitStatus) {
+        let Some(check) = self.check.take() else { return };
+        if check.give_up_at.is_some() && self.give_up_at.is_none() {
+            storage::checked(&check.device, status);
+            self.mount_storage();
+        }
+    }
+
+    /// Off the loop: a broken card may take minutes to say so.
+    fn mount_storage(&self) {
+        let (storage, shown) = (Arc::clone(&self.storage), Arc::clone(&self.shown));
+        let (accounts, stop) = (self.parts.accounts.clone(), self.parts.life.stop().clone());
+        tokio::task::spawn_blocking(move || {
+            let mut storage = locked(&storage);
+            storage.mount(&accounts);
+            // Nobody else would when the stop has not waited for us.
+            if stop.is_cancelled() {
+                storage.close();
+            }
+            locked(&shown).update(storage.shown());
         });
     }
 
@@ -519,13 +598,19 @@ impl Runner {
 
     fn status(&self) -> Status {
         let now = Instant::now();
+        let shown = locked(&self.shown).clone();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             ready: self.is_ready(),
             journal: self.parts.journal,
-            msd: self.storage_status.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-            services: self.units.iter().map(|unit| unit.status(now)).collect(),
+            services: self
+                .units
+                .iter()
+                .map(|unit| unit.status(now))
+                .chain(storage_row(&shown, now))
+                .collect(),
+            msd: shown.msd,
         }
     }
 
@@ -581,8 +666,38 @@ impl Runner {
         for (path, _) in self.units.iter().filter_map(|unit| unit.notify.as_ref()) {
             let _ = std::fs::remove_file(path);
         }
-        self.storage.lock().unwrap_or_else(PoisonError::into_inner).close();
+        // A mount that hangs on a broken card must not keep us from ending.
+        for _ in 0..200 {
+            match self.storage.try_lock() {
+                Ok(mut storage) => return storage.close(),
+                Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner().close(),
+                Err(TryLockError::WouldBlock) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+        log::warn!("the drive's storage is busy: it may stay mounted");
     }
+}
+
+/// A panic of whoever held it has left nothing half done.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn milliseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The storage among the services, where it is a partition.
+fn storage_row(shown: &Shown, now: Instant) -> Option<ServiceStatus> {
+    Some(ServiceStatus {
+        name: STORAGE.to_owned(),
+        state: shown.state?,
+        since_ms: milliseconds(now.saturating_duration_since(shown.since)),
+        pid: None,
+        restarts: 0,
+        last_end: shown.fault.clone(),
+        text: None,
+    })
 }
 
 /// Our children, the adopted ones included.

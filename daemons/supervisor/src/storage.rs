@@ -8,13 +8,16 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::time::Instant;
 
+use client::supervisor::ServiceState;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::wait::WaitStatus;
 
 use crate::account::Accounts;
 use crate::file;
+use crate::launch::{Launch, Rights};
 
 /// `MS_NOSYMFOLLOW`: no path through a link of the drive, not even one of root's. Linux knows it since 5.10;
 /// earlier ones ignore the bit.
@@ -74,32 +77,73 @@ fn resolve(device: &str, dev_disk: &Path) -> PathBuf {
 }
 
 /// The storage as it is now.
+///
+/// ```text
+///  Opening ── mount ──▶ Mounted          Directory: no partition here
+///     └── check or mount fail ──▶ Failed
+/// ```
 #[derive(Debug)]
-pub struct Storage {
-    path: PathBuf,
-    mounted: Option<PathBuf>,
-    rw: bool,
+pub enum Storage {
+    /// A plain directory: always writable.
+    Directory {
+        /// Where images lie.
+        path: PathBuf,
+    },
+    /// A partition that is still to be checked and mounted. Its mount point is closed to everybody but root.
+    Opening {
+        /// Which.
+        partition: Partition,
+    },
+    /// A partition.
+    Mounted {
+        /// Where images lie.
+        path: PathBuf,
+        /// Where it is mounted.
+        target: PathBuf,
+        /// Writable at the moment.
+        rw: bool,
+    },
+    /// There is none, for that reason. What would be its directory is closed to everybody but root, so that nobody
+    /// takes it for the drive and fills up the system's own file system.
+    Failed {
+        /// Where images would lie.
+        path: PathBuf,
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// What others are told of the storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// In a few words for programs.
+    pub msd: client::supervisor::MsdStorage,
+    /// Its life as a service has one; `None` for a plain directory, which has none.
+    pub state: Option<ServiceState>,
+    /// Why there is none.
+    pub fault: Option<String>,
+    /// Since when.
+    pub since: Instant,
+}
+
+impl Shown {
+    /// Takes news in; the date stays where the state does.
+    pub fn update(&mut self, new: Self) {
+        let since = if self.state == new.state { self.since } else { new.since };
+        *self = Self { since, ..new };
+    }
 }
 
 impl Storage {
-    /// A plain directory: always writable.
+    /// Finds the partition, else makes the directory `default` and lets `kvmd` write there. Touches no device.
     #[must_use]
-    pub fn directory(path: PathBuf) -> Self {
-        Self { path, mounted: None, rw: true }
-    }
-
-    /// Finds and mounts the partition, else makes the directory `default`; and lets `kvmd` write there.
-    ///
-    /// # Errors
-    ///
-    /// What kept the partition from being mounted; the appliance runs without a drive then.
-    pub fn open(
+    pub fn find(
         fstab: &Path,
         dev_disk: &Path,
         settings: &config::Storage,
         default: &Path,
         accounts: &Accounts,
-    ) -> io::Result<Self> {
+    ) -> Self {
         let marked = fs::read_to_string(fstab).ok().and_then(|text| marked(&text, dev_disk));
         let labelled = || {
             let by_label = dev_disk.join("by-label").join(&settings.label);
@@ -108,62 +152,73 @@ impl Storage {
         };
         // Without root there is nothing to mount, whatever fstab says.
         let partition = if accounts.switch() { marked.or_else(labelled) } else { None };
-        let Some(partition) = partition else {
-            file::directory(default, 0o2770)?;
-            accounts.give(default, accounts.kvmd.uid, accounts.vm.gid)?;
-            return Ok(Self::directory(default.to_owned()));
+        let (made, mut storage) = match partition {
+            None => {
+                let made = file::directory(default, 0o2770)
+                    .and_then(|()| accounts.give(default, accounts.kvmd.uid, accounts.vm.gid))
+                    // chown clears the set-group-id bit.
+                    .and_then(|()| file::directory(default, 0o2770));
+                (made, Self::Directory { path: default.to_owned() })
+            }
+            Some(partition) => (close_mount_point(&partition.target), Self::Opening { partition }),
         };
-        let mut storage = Self::mounted(&partition, accounts)?;
-        storage.prepare(accounts);
-        Ok(storage)
+        if let Err(error) = made {
+            storage.fail(format!("{}: {error}", storage.path().display()));
+        }
+        storage
     }
 
-    fn mounted(partition: &Partition, accounts: &Accounts) -> io::Result<Self> {
-        let target = &partition.target;
-        let path = partition.root.clone().unwrap_or_else(|| target.clone());
-        let storage = Self { path, mounted: Some(target.clone()), rw: false };
-        if is_mount_point(target)? {
-            log::info!("{} is mounted already: taking it over", target.display());
-            remount(target, false)?;
-            return Ok(storage);
-        }
-        file::directory(target, 0o755)?;
-        check(&partition.device);
-        let owner = format!("uid={},gid={},umask=0007", accounts.kvmd.uid, accounts.vm.gid);
-        let kinds: Vec<&str> = partition.kind.as_deref().map_or_else(|| TYPES.to_vec(), |kind| vec![kind]);
-        let mut last = Errno::ENODEV;
-        for kind in kinds {
-            // File systems without owners get one at the mount.
-            let data = ["exfat", "vfat"].contains(&kind).then_some(owner.as_str());
-            match mount(Some(&partition.device), target, Some(kind), SAFE | MsFlags::MS_RDONLY, data) {
-                Ok(()) => {
-                    log::info!("{} ({kind}) is mounted at {}", partition.device.display(), target.display());
-                    return Ok(storage);
-                }
-                Err(error) => last = error,
+    /// The device that is to be checked before [`Storage::mount`].
+    #[must_use]
+    pub fn to_check(&self) -> Option<&Path> {
+        let Self::Opening { partition } = self else { return None };
+        let device = partition.device.as_path();
+        let block = fs::metadata(device).is_ok_and(|found| found.file_type().is_block_device());
+        (block && !is_mount_point(&partition.target).unwrap_or(false)).then_some(device)
+    }
+
+    /// Mounts what is to be mounted; takes as long as the device does.
+    pub fn mount(&mut self, accounts: &Accounts) {
+        let Self::Opening { partition } = self else { return };
+        match mount_partition(partition, accounts) {
+            Ok(()) => {
+                let target = partition.target.clone();
+                let path = partition.root.clone().unwrap_or_else(|| target.clone());
+                *self = Self::Mounted { path, target, rw: false };
+                self.prepare(accounts);
+            }
+            Err(error) => {
+                let reason = format!(
+                    "mounting {} at {}: {error}",
+                    partition.device.display(),
+                    partition.target.display()
+                );
+                self.fail(reason);
             }
         }
-        Err(io::Error::new(
-            io::Error::from(last).kind(),
-            format!("mounting {} at {}: {last}", partition.device.display(), target.display()),
-        ))
+    }
+
+    /// There is no storage, for that reason.
+    pub fn fail(&mut self, reason: String) {
+        log::error!("the drive's storage: {reason}");
+        *self = Self::Failed { path: self.path().to_owned(), reason };
     }
 
     /// Gives the images' directory to `kvmd` once; a file system without owners has none to give.
     fn prepare(&mut self, accounts: &Accounts) {
         let give = |storage: &mut Self| {
             storage.remount(true)?;
-            let root = storage.mounted.as_deref().unwrap_or(&storage.path);
-            let images = fs::File::from(file::directory_below(root, &storage.path)?);
+            let Self::Mounted { path, target, .. } = storage else { return Ok(()) };
+            let images = fs::File::from(file::directory_below(target, path)?);
             accounts.give_open(&images, accounts.kvmd.uid, accounts.vm.gid)?;
             // After the owner: a change of owner clears the set-group-id bit.
             images.set_permissions(fs::Permissions::from_mode(0o2770))
         };
         if let Err(error) = give(self) {
-            log::warn!("{} cannot be given to kvmd: {error}", self.path.display());
+            log::warn!("{} cannot be given to kvmd: {error}", self.path().display());
         }
         if let Err(error) = self.remount(false) {
-            log::warn!("{} stays writable: {error}", self.path.display());
+            log::warn!("{} stays writable: {error}", self.path().display());
         }
     }
 
@@ -171,42 +226,91 @@ impl Storage {
     ///
     /// # Errors
     ///
-    /// The kernel's words, `EBUSY` while somebody has a file open for writing.
+    /// The kernel's words, `EBUSY` while somebody has a file open for writing; the reason why there is none.
     pub fn remount(&mut self, rw: bool) -> io::Result<()> {
-        if let Some(target) = &self.mounted {
-            remount(target, rw)?;
-            self.rw = rw;
+        match self {
+            Self::Directory { .. } => {}
+            // It will be read-only.
+            Self::Opening { .. } if !rw => {}
+            Self::Opening { .. } => {
+                return Err(io::Error::other("the drive's storage is still being checked"));
+            }
+            Self::Mounted { target, rw: now, .. } => {
+                remount(target, rw)?;
+                *now = rw;
+            }
+            Self::Failed { reason, .. } => return Err(io::Error::other(reason.clone())),
         }
         Ok(())
     }
 
     /// What to tell those who ask.
     #[must_use]
-    pub fn status(&self) -> client::supervisor::MsdStorage {
-        client::supervisor::MsdStorage {
-            path: self.path.clone(),
-            mounted: self.mounted.is_some(),
-            rw: self.rw,
-        }
+    pub fn shown(&self) -> Shown {
+        let (mounted, rw, state, fault) = match self {
+            Self::Directory { .. } => (false, true, None, None),
+            Self::Opening { .. } => (false, false, Some(ServiceState::Starting), None),
+            Self::Mounted { rw, .. } => (true, *rw, Some(ServiceState::Ready), None),
+            Self::Failed { reason, .. } => (false, false, Some(ServiceState::Stopped), Some(reason.clone())),
+        };
+        let msd = client::supervisor::MsdStorage { path: self.path().to_owned(), mounted, rw };
+        Shown { msd, state, fault, since: Instant::now() }
     }
 
     /// Where images lie.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        match self {
+            Self::Directory { path } | Self::Mounted { path, .. } | Self::Failed { path, .. } => path,
+            Self::Opening { partition } => partition.root.as_deref().unwrap_or(&partition.target),
+        }
     }
 
     /// Lets the partition go; at the end, when no child runs any more.
     pub fn close(&mut self) {
-        if let Some(target) = self.mounted.take() {
-            // Lazily if it must be: somebody's shell may stand in it, and we leave no mount behind.
-            if umount2(&target, MntFlags::empty()).is_err()
-                && let Err(error) = umount2(&target, MntFlags::MNT_DETACH)
-            {
-                log::warn!("{} stays mounted: {error}", target.display());
+        let Self::Mounted { path, target, .. } = self else { return };
+        // Lazily if it must be: somebody's shell may stand in it, and we leave no mount behind.
+        if umount2(target, MntFlags::empty()).is_err()
+            && let Err(error) = umount2(target, MntFlags::MNT_DETACH)
+        {
+            log::warn!("{} stays mounted: {error}", target.display());
+        }
+        *self = Self::Failed { path: path.clone(), reason: "the supervisor is stopping".to_owned() };
+    }
+}
+
+/// Makes the mount point, for root alone until something is mounted there.
+fn close_mount_point(target: &Path) -> io::Result<()> {
+    if is_mount_point(target)? {
+        return Ok(());
+    }
+    file::directory(target, 0o700)?;
+    std::os::unix::fs::lchown(target, Some(0), Some(0))
+}
+
+fn mount_partition(partition: &Partition, accounts: &Accounts) -> io::Result<()> {
+    let Partition { device, target, kind, .. } = partition;
+    if is_mount_point(target)? {
+        log::info!("{} is mounted already: taking it over", target.display());
+        return remount(target, false).inspect_err(|_| {
+            let _ = umount2(target, MntFlags::MNT_DETACH);
+        });
+    }
+    let owner = format!("uid={},gid={},umask=0007", accounts.kvmd.uid, accounts.vm.gid);
+    let kinds: Vec<&str> = kind.as_deref().map_or_else(|| TYPES.to_vec(), |kind| vec![kind]);
+    let mut last = Errno::ENODEV;
+    for kind in kinds {
+        // File systems without owners get one at the mount.
+        let data = ["exfat", "vfat"].contains(&kind).then_some(owner.as_str());
+        match mount(Some(device), target, Some(kind), SAFE | MsFlags::MS_RDONLY, data) {
+            Ok(()) => {
+                log::info!("{} ({kind}) is mounted at {}", device.display(), target.display());
+                return Ok(());
             }
+            Err(error) => last = error,
         }
     }
+    Err(last.into())
 }
 
 fn remount(target: &Path, rw: bool) -> io::Result<()> {
@@ -228,18 +332,19 @@ fn is_mount_point(path: &Path) -> io::Result<bool> {
     Ok(device(path)?.is_some_and(|own| device(parent).is_ok_and(|parent| parent != Some(own))))
 }
 
-/// Lets the file system's own checker repair what it can without asking. A dirty one still mounts read-only.
-fn check(device: &Path) {
-    if !fs::metadata(device).is_ok_and(|found| found.file_type().is_block_device()) {
-        return;
-    }
-    let checked =
-        Command::new("fsck").arg("-p").arg(device).stdin(Stdio::null()).stdout(Stdio::null()).status();
-    match checked {
+/// What lets the file system's own checker repair what it can without asking; `None` where there is none.
+#[must_use]
+pub fn checker(device: &Path) -> Option<Launch> {
+    let command = vec![file::program("fsck")?.into(), "-p".into(), device.into()];
+    Some(Launch { command, env: Vec::new(), rights: Rights::All, umask: 0o022, fds: Vec::new() })
+}
+
+/// Says how the check ended. A dirty one still mounts read-only.
+pub fn checked(device: &Path, status: WaitStatus) {
+    match status {
         // 0 nothing, 1 repaired.
-        Ok(status) if matches!(status.code(), Some(0 | 1)) => {}
-        Ok(status) => log::warn!("the check of {} ended with {status}", device.display()),
-        Err(error) => log::info!("{} is not checked: fsck: {error}", device.display()),
+        WaitStatus::Exited(_, 0 | 1) => {}
+        status => log::warn!("the check of {} ended with {status:?}", device.display()),
     }
 }
 
@@ -279,12 +384,37 @@ LABEL=SECOND /second ext4 X-kvmd.otgmsd-user=kvmd 0 2
         let path = dir.path().join("msd");
         let settings = config::Storage { label: "PIMSD".to_owned(), device: None };
         let accounts = crate::account::tests::found();
-        let mut storage = Storage::open(&none, &none, &settings, &path, &accounts).unwrap();
+        let mut storage = Storage::find(&none, &none, &settings, &path, &accounts);
         storage.remount(false).unwrap();
-        let status = storage.status();
-        assert_eq!((status.mounted, status.rw, status.path), (false, true, path.clone()));
+        let shown = storage.shown();
+        assert_eq!((shown.msd.mounted, shown.msd.rw, shown.msd.path), (false, true, path.clone()));
+        assert_eq!((shown.state, shown.fault), (None, None));
         storage.close();
         assert!(path.is_dir());
+    }
+
+    #[test]
+    fn a_storage_that_failed_says_why_and_is_not_writable() {
+        let mut storage = Storage::Directory { path: "/m".into() };
+        storage.fail("no such device".to_owned());
+        for rw in [true, false] {
+            assert_eq!(storage.remount(rw).unwrap_err().to_string(), "no such device");
+        }
+        let shown = storage.shown();
+        assert_eq!((shown.msd.mounted, shown.msd.rw), (false, false));
+        assert_eq!(shown.fault.as_deref(), Some("no such device"));
+        storage.close();
+        assert_eq!(storage.path(), Path::new("/m"));
+    }
+
+    #[test]
+    fn a_storage_that_is_being_checked_cannot_be_written_yet() {
+        let partition = Partition { device: "/d".into(), target: "/m".into(), kind: None, root: None };
+        let mut storage = Storage::Opening { partition };
+        storage.remount(false).unwrap();
+        storage.remount(true).unwrap_err();
+        let shown = storage.shown();
+        assert_eq!((shown.state, shown.msd.rw), (Some(ServiceState::Starting), false));
     }
 
     proptest! {

@@ -1,7 +1,6 @@
 //! The target machine when it is a QEMU: its command from the settings, and our own hand on its keyboard.
 
 use std::ffi::OsString;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -52,7 +51,7 @@ fn machine(config: &Config, qemu: PathBuf, accel: vm::Accel, disk: Option<(PathB
 ///
 /// When QEMU is not installed, or the disk cannot be prepared.
 pub async fn command(config: &Config, run: &Path, accounts: &Accounts) -> anyhow::Result<Vec<OsString>> {
-    let qemu = program(&config.vm.qemu)
+    let qemu = file::program(&config.vm.qemu)
         .with_context(|| format!("{}: not installed, and vm.enabled wants it", config.vm.qemu))?;
     let accel = match config.vm.accel {
         config::Accel::Kvm => vm::Accel::Kvm,
@@ -90,7 +89,7 @@ fn prepare_disk(
     }
     // Not in the target's own directory: root writes nothing where others may put a link.
     let layer = run.join("disk0.qcow2");
-    let Some(qemu_img) = program("qemu-img") else {
+    let Some(qemu_img) = file::program("qemu-img") else {
         log::warn!("qemu-img is not installed: what the target writes to {} stays there", disk.display());
         accounts.give(&disk, accounts.vm.uid, accounts.vm.gid).with_context(|| disk.display().to_string())?;
         return Ok((disk, format));
@@ -110,17 +109,6 @@ fn prepare_disk(
     accounts.give(&layer, accounts.vm.uid, accounts.vm.gid).with_context(|| layer.display().to_string())?;
     file::set_mode(&layer, 0o660).with_context(|| layer.display().to_string())?;
     Ok((layer, DiskFormat::Qcow2))
-}
-
-/// A program by path, or by name in `PATH`.
-fn program(name: &str) -> Option<PathBuf> {
-    let executable = |path: &PathBuf| {
-        path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-    };
-    if name.contains('/') {
-        return Some(PathBuf::from(name)).filter(executable);
-    }
-    std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(name)).find(executable)
 }
 
 /// The supervisor's own connection to the target's monitor.

@@ -307,6 +307,7 @@ fn a_marked_partition_is_mounted_read_only_and_remounted_on_request() {
         let line = text.lines().find(|line| line.split(' ').nth(1) == target.to_str()).map(str::to_owned);
         line.map(|line| line.split(' ').nth(3).unwrap().to_owned())
     };
+    wait_for("the mount", || (started.state("storage") == ServiceState::Ready).then_some(()));
     let now = options(&started).unwrap();
     for option in ["ro", "nosuid", "nodev", "noexec", "nosymfollow"] {
         assert!(now.split(',').any(|have| have == option), "{option} in {now}");
@@ -323,9 +324,76 @@ fn a_marked_partition_is_mounted_read_only_and_remounted_on_request() {
     assert_eq!(started.ask(&Request::RemountMsd { rw: true }), Answer::Done);
     started.kill();
     let mut again = started.again();
+    wait_for("the mount", || (again.state("storage") == ServiceState::Ready).then_some(()));
     assert!(options(&again).unwrap().starts_with("ro,"));
     assert_eq!(again.stop(), Some(0));
     assert_eq!(options(&again), None);
+}
+
+/// A start over a partition whose device node leads to nothing, with that script as `fsck`.
+fn with_broken_card(fsck: &str, seconds: &str) -> Started {
+    use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+    Started::prepared_with("good", "", |dir| {
+        let etc = dir.join("state/etc");
+        std::fs::create_dir_all(&etc).unwrap();
+        let device = dir.join("card");
+        // Loop devices are made on demand; this one nobody has demanded.
+        mknod(&device, SFlag::S_IFBLK, Mode::S_IRUSR, makedev(7, 60_000)).unwrap();
+        let target = dir.join("state/var/msd");
+        let line = format!("{} {} ext4 ro,X-kvmd.otgmsd-user=kvmd 0 0\n", device.display(), target.display());
+        std::fs::write(etc.join("fstab"), line).unwrap();
+        std::fs::write(dir.join("check-limit"), seconds).unwrap();
+        let program = dir.join("path/fsck");
+        std::fs::create_dir(dir.join("path")).unwrap();
+        std::fs::write(&program, format!("#!/bin/sh\ncd {}\n{fsck}\n", dir.display())).unwrap();
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    })
+}
+
+fn remounted(started: &Started, rw: bool) -> Option<String> {
+    match started.ask(&Request::RemountMsd { rw }) {
+        Answer::Failed { reason } => Some(reason),
+        Answer::Done => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_slow_check_of_the_drive_keeps_nobody_waiting_and_a_failed_mount_is_no_drive() {
+    if !is_root() {
+        return;
+    }
+    let mut started = with_broken_card("while ! [ -e go ]; do sleep 0.05; done", "600");
+    started.read_url();
+    assert_eq!(started.state("storage"), ServiceState::Starting);
+    assert!(!started.status().msd.rw);
+    assert!(remounted(&started, true).unwrap().contains("being checked"));
+    std::fs::write(started.state_dir().join("../go"), "").unwrap();
+    let why = wait_for("the failure", || started.service("storage").last_end);
+    assert!(why.contains("mounting") && why.contains("/card"), "{why}");
+    for rw in [true, false] {
+        assert_eq!(remounted(&started, rw).as_ref(), Some(&why));
+    }
+    let msd = started.status().msd;
+    assert_eq!((msd.mounted, msd.rw), (false, false));
+    let found = std::fs::metadata(started.state_dir().join("var/msd")).unwrap();
+    assert_eq!((found.uid(), found.mode() & 0o7777), (0, 0o700), "kvmd must not take it for the drive");
+    assert_eq!(started.stop(), Some(0));
+}
+
+#[test]
+fn a_check_without_end_is_given_up_and_does_not_outlive_us() {
+    if !is_root() {
+        return;
+    }
+    let mut started = with_broken_card("sleep 1000 & echo $! > pid; wait", "1");
+    started.read_url();
+    let why = wait_for("the end of patience", || started.service("storage").last_end);
+    assert!(why.contains("took longer than 1 s"), "{why}");
+    let pid: i32 =
+        std::fs::read_to_string(started.state_dir().join("../pid")).unwrap().trim().parse().unwrap();
+    wait_for("the end of the check's family", || (!started::alive(pid)).then_some(()));
+    assert_eq!(started.stop(), Some(0));
 }
 
 #[test]

@@ -131,6 +131,7 @@ impl Started {
         } else {
             Command::new(program)
         };
+        let check_limit = fs::read_to_string(dir.path().join("check-limit")).unwrap_or_else(|_| "600".into());
         let log = File::options().append(true).create(true).open(dir.path().join("log")).unwrap();
         let process = command
             .args(["--https-port", port, "--http-port", "0", "--listen", "127.0.0.1", "--print-url"])
@@ -140,6 +141,8 @@ impl Started {
             .arg(dir.path().join("bin"))
             .arg("--config")
             .arg(dir.path().join("settings.yaml"))
+            .args(["--check-limit", &check_limit])
+            .env("PATH", format!("{}:{}", dir.path().join("path").display(), std::env::var("PATH").unwrap()))
             .env("KVMD_LOG_STDERR", "1")
             .env("KVMD_LOG", "debug")
             .env("SECRET_OF_THE_SUPERVISOR", "x")
