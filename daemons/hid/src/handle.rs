@@ -34,7 +34,9 @@ pub struct Hid {
 /// Starts the owner on a thread of its own, named `hid`. Must be called inside a tokio runtime.
 ///
 /// The task that is returned ends after the thread, which ends with `stop` once everything is released. Give the link
-/// a stop of its own that comes later: a link that is gone cannot carry the releases.
+/// a stop of its own that comes later: a link that is gone cannot carry the releases. A task that ends before `stop`
+/// says that the thread ended by itself; if it panicked, the task's result is that panic, and the [`State`] stays at
+/// offline.
 ///
 /// # Errors
 /// When the thread cannot be started.
@@ -59,24 +61,36 @@ pub fn spawn(
 
     let (ended, end) = oneshot::channel::<()>();
     let thread = Arc::clone(&shared);
-    std::thread::Builder::new().name("hid".to_owned()).spawn(move || {
+    let thread = std::thread::Builder::new().name("hid".to_owned()).spawn(move || {
         // Dropped last, also by a panic.
         let _ended = ended;
         run(owner, &thread.queue, &publish);
     })?;
-    let task = tokio::spawn(supervise(Arc::clone(&shared), leds, presence, end, stop));
+    let supervised = supervise(Arc::clone(&shared), leds, presence, end, stop);
+    let task = tokio::spawn(async move {
+        supervised.await;
+        // It has ended, or is about to: nothing to wait for.
+        if let Err(panic) = thread.join() {
+            std::panic::resume_unwind(panic);
+        }
+    });
     Ok((Hid { shared }, task))
 }
 
 /// The thread.
 fn run<L: Link>(mut owner: Owner<L>, queue: &Queue, publish: &watch::Sender<State>) {
-    struct Close<'a>(&'a Queue);
+    struct Close<'a>(&'a Queue, &'a watch::Sender<State>);
     impl Drop for Close<'_> {
         fn drop(&mut self) {
-            self.0.close();
+            let Self(queue, publish) = self;
+            let by_itself = std::thread::panicking();
+            queue.close(by_itself);
+            if by_itself {
+                publish.send_modify(State::set_offline);
+            }
         }
     }
-    let _close = Close(queue);
+    let _close = Close(queue, publish);
     loop {
         let task = queue.take(owner.wake_at(queue.last_event()));
         let counts = matches!(task, Task::Clear | Task::Entry(_));

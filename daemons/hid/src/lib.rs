@@ -20,7 +20,8 @@
 //!   releases never.
 //! * [`Hid::clear`] drops what is queued and releases everything, on the keyboard and on all mice, whether or not
 //!   anything is known to be down.
-//! * Whatever ends the owner (stop, panic), everything is released.
+//! * Whatever ends the owner (stop, panic), everything is released. A panic is the result of the task that [`spawn`]
+//!   returns, the state says offline, and the first event dropped after it is a line in the log.
 //!
 //! Not done here: reports and layouts themselves (`hid-wire`), decoding of what clients send (`api`), finding the link
 //! (the daemon's `main` builds one from the configuration), JSON.

@@ -1,9 +1,10 @@
 //! Events to reports to the link, with what is known about each device. Knows no clock: time is an argument.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use hid_wire::{AbsoluteMouse, Device, Keyboard, RelativeMouse, Report, deltas};
-use log::info;
+use log::{error, info};
 
 use crate::jiggler::{Nudge, Schedule};
 use crate::queue::{Entry, Task};
@@ -287,7 +288,11 @@ impl<L: Link> Owner<L> {
 
 impl<L: Link> Drop for Owner<L> {
     fn drop(&mut self) {
-        self.release_all(Instant::now());
+        // A link whose panic brought us here may do it again, and must not take the process with it.
+        let released = catch_unwind(AssertUnwindSafe(|| self.release_all(Instant::now())));
+        if released.is_err() {
+            error!("what is down at the target stays down: the link panicked over the releases");
+        }
     }
 }
 

@@ -50,6 +50,8 @@ struct Inner {
     accepted: u64,
     done: u64,
     overflowing: bool,
+    /// Whether the next who is turned away, as the owner is gone, is to be told of in the log.
+    complain: bool,
 }
 
 /// The queue itself: shared by all handles and the owner.
@@ -86,6 +88,7 @@ impl Queue {
             accepted: 0,
             done: 0,
             overflowing: false,
+            complain: false,
         };
         Self { capacity, inner: Mutex::new(inner), ready: Condvar::new(), progress: Notify::new() }
     }
@@ -99,7 +102,7 @@ impl Queue {
     /// the newest of consecutive moves.
     pub(crate) fn push(&self, event: Event, now: Instant) {
         let mut inner = self.lock();
-        if inner.closed {
+        if inner.refuses() {
             return;
         }
         inner.last_event = now;
@@ -121,7 +124,7 @@ impl Queue {
     pub(crate) async fn push_waiting(&self, events: impl IntoIterator<Item = Event>, now: Instant) {
         let mut events = Some(events);
         self.until(|inner| {
-            if inner.closed {
+            if inner.refuses() {
                 return Some(());
             }
             if inner.entries.len() >= self.capacity {
@@ -144,7 +147,7 @@ impl Queue {
         let mut entry = Some(Entry::Event(event.bounded(), Some(sender)));
         let refused = self
             .until(|inner| {
-                if inner.closed {
+                if inner.refuses() {
                     return Some(Some(Fate::Closed));
                 }
                 if inner.clears != clears {
@@ -174,7 +177,7 @@ impl Queue {
     /// Queues something that is not an event. In a full queue it replaces what there is of its kind.
     pub(crate) fn push_setting(&self, entry: Entry) {
         let mut inner = self.lock();
-        if inner.closed {
+        if inner.refuses() {
             return;
         }
         let kind = std::mem::discriminant(&entry);
@@ -191,7 +194,7 @@ impl Queue {
     /// Drops all queued events and has everything released.
     pub(crate) fn clear(&self, is_reset: bool) {
         let mut inner = self.lock();
-        if inner.closed {
+        if inner.refuses() {
             return;
         }
         let before = inner.entries.len();
@@ -223,10 +226,11 @@ impl Queue {
         self.ready.notify_one();
     }
 
-    /// Nobody will take anything any more.
-    pub(crate) fn close(&self) {
+    /// Nobody will take anything any more; `by_itself` if nobody wanted that.
+    pub(crate) fn close(&self, by_itself: bool) {
         let mut inner = self.lock();
         inner.closed = true;
+        inner.complain = by_itself;
         inner.entries.clear();
         drop(inner);
         self.progress.notify_waiters();
@@ -301,6 +305,14 @@ impl Queue {
 }
 
 impl Inner {
+    /// Whether nobody will take anything any more: what is asked for is dropped.
+    fn refuses(&mut self) -> bool {
+        if std::mem::take(&mut self.complain) {
+            warn!("keyboard and mouse events are dropped from now on: nobody takes them any more");
+        }
+        self.closed
+    }
+
     fn accept(&mut self, entry: Entry) {
         self.accepted += 1;
         self.entries.push_back(entry);

@@ -152,3 +152,12 @@ pub struct State {
     /// The jiggler.
     pub jiggler: Jiggler,
 }
+
+impl State {
+    /// Nobody drives the devices any more.
+    pub(crate) fn set_offline(&mut self) {
+        self.online = false;
+        self.keyboard.online = false;
+        self.mouse.online = false;
+    }
+}

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use hid::link::{Recorder, Recording};
-use hid::{Button, Event, Hid, Key, Keymap, Leds, Mice, Settings, State};
+use hid::{Button, Event, Hid, Key, Keymap, Leds, Link, Mice, Settings, State};
 use hid_wire::{Device, Report};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -90,6 +90,42 @@ async fn the_end_releases_everything() {
     rig.hid.flush().await;
     assert!(rig.hid.print("a", Keymap::builtin(), Duration::ZERO).await.interrupted);
     assert!(rig.host.reports().ends_with(&UP));
+}
+
+/// A cable that breaks its thread at the first key, and again at every release if it is `stubborn`.
+struct Faulty {
+    cable: Recorder,
+    stubborn: bool,
+}
+
+impl Link for Faulty {
+    fn send(&mut self, report: &Report) -> Result<(), hid::Error> {
+        let first = matches!(report, Report::Keyboard(bytes) if *bytes != [0; 8]);
+        assert!(!first && !self.stubborn, "a fault of the driver");
+        self.cable.send(report)
+    }
+}
+
+#[tokio::test]
+async fn an_owner_that_panics_ends_the_task_with_the_panic_and_says_offline() {
+    for stubborn in [false, true] {
+        let (cable, host) = Recorder::new();
+        let stop = CancellationToken::new();
+        let (hid, task) = hid::spawn(Settings::default(), Faulty { cable, stubborn }, stop.clone()).unwrap();
+        let mut state = hid.subscribe();
+        hid.inject(press(Key::KEY_A));
+        let ended = tokio::time::timeout(Duration::from_secs(60), task).await.unwrap();
+        assert!(ended.unwrap_err().is_panic());
+        assert_eq!(host.take(), if stubborn { vec![] } else { UP.to_vec() }, "what can be released is");
+        let last = state.borrow_and_update().clone();
+        assert!(!last.online && !last.keyboard.online && !last.mouse.online);
+        // Nobody waits for it any more.
+        hid.inject(press(Key::KEY_A));
+        hid.clear();
+        hid.flush().await;
+        assert!(hid.print("a", Keymap::builtin(), Duration::ZERO).await.interrupted);
+        assert!(!stop.is_cancelled());
+    }
 }
 
 #[tokio::test]
