@@ -66,6 +66,49 @@ def descendants_of(pid):
     return below
 
 
+class TakingTurns:
+    """A TLS socket for two threads, one that reads and one that writes.
+
+    OpenSSL's connection is not made for that, and older Pythons guard nothing: a read and a write at the same moment now and then end
+    the connection. So each is tried without waiting, one at a time, and waited for outside.
+    """
+
+    def __init__(self, socket):
+        self.socket = socket
+        self.timeout = socket.gettimeout()
+        self.turn = threading.Lock()
+        socket.settimeout(0)
+
+    def __getattr__(self, name):
+        return getattr(self.socket, name)
+
+    def gettimeout(self):
+        return self.timeout
+
+    def settimeout(self, timeout):
+        self.timeout = timeout
+
+    def recv(self, size):
+        return self._try(lambda: self.socket.recv(size))
+
+    def send(self, data):
+        return self._try(lambda: self.socket.send(data))
+
+    def _try(self, act):
+        while True:
+            with self.turn:
+                try:
+                    return act()
+                except ssl.SSLWantReadError:
+                    event = select.POLLIN
+                except ssl.SSLWantWriteError:
+                    event = select.POLLOUT
+            ready = select.poll()
+            ready.register(self.socket, event)
+            if not ready.poll(None if self.timeout is None else self.timeout * 1000):
+                raise TimeoutError("timed out")
+
+
 class Socket:
     """`/api/ws` of one client: collects events, answers pings (the library does), sends input."""
 
@@ -73,6 +116,7 @@ class Socket:
         url = f"wss://127.0.0.1:{appliance.https_port}/api/ws?stream={stream}"
         headers = CREDENTIALS if headers is None else headers
         self.ws = websocket.create_connection(url, sslopt={"cert_reqs": ssl.CERT_NONE}, header=headers, timeout=PATIENCE)
+        self.ws.sock = TakingTurns(self.ws.sock)
         self.events = []
         self.states = collections.defaultdict(dict)
         self.binary = []
