@@ -8,8 +8,13 @@ use futures_util::{Stream, StreamExt};
 use std::{io, time::Duration};
 use tokio::time::timeout;
 
-/// The longest text to type, and the longest login form, in bytes.
+/// The longest text to type, in bytes.
 pub const LONGEST: usize = 1 << 20;
+
+/// The longest login form, in bytes, and how long it may take as a whole: it is read before anybody is known, so it must
+/// neither cost memory nor hold a connection.
+pub const FORM: usize = 16 << 10;
+const FORM_TIME: Duration = Duration::from_secs(10);
 
 /// How long a sender may be silent in the middle of a body. The kernel notices peers that are gone; this is for those
 /// that are there and do nothing, while they hold the drive or memory.
@@ -18,7 +23,7 @@ pub const SILENCE: Duration = Duration::from_secs(60);
 /// Why a body could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Longer than [`LONGEST`].
+    /// Longer than [`LONGEST`] or [`FORM`].
     #[error("the body is too long")]
     TooLong,
     /// The connection broke, or the body is malformed.
@@ -55,12 +60,27 @@ where
     timeout(SILENCE, body.next()).await.unwrap_or_else(silent)
 }
 
-/// The whole body.
+/// The whole body of somebody who is signed in.
 pub async fn read(mut payload: web::Payload) -> Result<Bytes, Error> {
+    collect(&mut payload, LONGEST).await
+}
+
+/// The whole body of somebody who is not: short, and soon.
+pub async fn read_form<S>(mut payload: S) -> Result<Bytes, Error>
+where
+    S: Stream<Item = Result<Bytes, PayloadError>> + Unpin,
+{
+    timeout(FORM_TIME, collect(&mut payload, FORM)).await.unwrap_or(Err(Error::Broken))
+}
+
+async fn collect<S>(payload: &mut S, longest: usize) -> Result<Bytes, Error>
+where
+    S: Stream<Item = Result<Bytes, PayloadError>> + Unpin,
+{
     let mut body = BytesMut::new();
-    while let Some(chunk) = next(&mut payload).await {
+    while let Some(chunk) = next(payload).await {
         let chunk = chunk.map_err(|_| Error::Broken)?;
-        if body.len() + chunk.len() > LONGEST {
+        if body.len() + chunk.len() > longest {
             return Err(Error::TooLong);
         }
         body.extend_from_slice(&chunk);
@@ -96,6 +116,18 @@ mod tests {
             Ok(Bytes::from_static(b"x"))
         });
         Box::pin(pieces.chain(stream::pending()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_login_form_is_short_and_soon() {
+        let start = Instant::now();
+        let dripping = read_form(stalls_after(vec![4, 4, 4, 4])).await;
+        assert!(matches!(dripping, Err(Error::Broken)));
+        assert_eq!(start.elapsed(), FORM_TIME);
+        let long = stream::iter((0..5).map(|_| Ok(Bytes::from_static(&[b'x'; 4096]))));
+        assert!(matches!(read_form(long).await, Err(Error::TooLong)));
+        let good = stream::iter([Ok(Bytes::from_static(b"user=a"))]);
+        assert_eq!(read_form(good).await.unwrap().as_ref(), b"user=a");
     }
 
     #[tokio::test(start_paused = true)]

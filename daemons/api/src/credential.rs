@@ -51,7 +51,7 @@ async fn login(
     payload: web::Payload,
 ) -> Result<HttpResponse, body::Error> {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
-    let form = read_form(kind, body::read(payload).await?).await;
+    let form = read_form(kind, body::read_form(payload).await?).await;
     if !auth.enabled() {
         return Ok(answer::nothing());
     }

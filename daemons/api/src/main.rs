@@ -72,6 +72,8 @@ async fn serve(config: &config::Config, args: &Args, mut descriptors: ListenFds)
     let failed = tokio::select! {
         () = life.until_stopped(|| true) => None,
         why = servers.failed() => Some(why),
+        // Without its keyboard, say, the daemon is not one: the supervisor starts it again whole.
+        _ = devices.owners.join_next(), if !devices.owners.is_empty() => Some(anyhow::anyhow!("a device's owner has ended")),
     };
     life.stop().cancel();
     let rest = async {

@@ -29,7 +29,6 @@ use config::{AtxType, AuthExternalType, AuthInternalType, Config, HidType, Layou
 use hid_wire::Key;
 use model::streamer::{Features, Limits, Params, Range};
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -242,7 +241,7 @@ fn start_info(config: &Config, supervisor: &Supervisor, stop: &CancellationToken
         streamer: info::Streamer {
             app: "kvmd-streamer".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            features: BTreeMap::new(),
+            features: client::streamer::FEATURES.map(|(name, can)| (name.to_owned(), can)).into(),
         },
         ..info::Settings::default()
     };
@@ -299,7 +298,8 @@ fn gpio_channel(channel: &config::Channel) -> gpio::Channel {
 
 fn streamer_settings(config: &Config) -> owner::Settings {
     let settings = &config.kvmd.streamer;
-    let h264 = settings.h264_bitrate.default > 0;
+    // Settings copied from a PiKVM name a bit rate: that must not offer what is not there.
+    let h264 = client::streamer::can("H264") && settings.h264_bitrate.default > 0;
     let quality = settings.quality > 0;
     let sizes = &settings.resolution;
     let resolution = sizes.default.is_some();

@@ -18,6 +18,16 @@ use tokio::task::JoinHandle;
 
 use crate::line;
 
+/// What the streamer of this release can do, by name: told to clients, and what its settings offer follows from it.
+pub const FEATURES: [(&str, bool); 5] =
+    [("JPEG", true), ("H264", false), ("SOURCE_VM", true), ("SOURCE_PATTERN", true), ("SOURCE_V4L2", false)];
+
+/// Whether it can do `name`.
+#[must_use]
+pub fn can(name: &str) -> bool {
+    FEATURES.contains(&(name, true))
+}
+
 /// Pause between attempts to reach a streamer that is not there.
 const RETRY: Duration = Duration::from_millis(300);
 
