@@ -18,13 +18,14 @@
 
 mod listen;
 mod logging;
+mod native;
 mod notify;
 
 use std::io;
 use std::time::Duration;
 
 pub use listen::{ListenFds, listen_fds};
-pub use logging::{Sink, format_line, init_logging, init_logging_echoing, journal_answers};
+pub use logging::{JOURNAL, Sink, format_line, init_logging, init_logging_at, journal_answers};
 pub use notify::Notifier;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;

@@ -7,15 +7,17 @@ use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
 use std::time::SystemTime;
 
+use std::path::{Path, PathBuf};
+
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use systemd_journal_logger::JournalLog;
 
 use crate::Error;
+use crate::native::{Entry, Native};
 
 /// Longest text of one line, in bytes; the rest is cut. Keeps a hostile client from filling the journal.
 const LONGEST: usize = 8 * 1024;
-/// The journal's native socket.
-const JOURNAL: &str = "/run/systemd/journal/socket";
+/// The native socket of the machine's journal.
+pub const JOURNAL: &str = "/run/systemd/journal/socket";
 
 /// Where the lines go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,34 +33,30 @@ pub enum Sink {
 /// The level is `info`, or what `KVMD_LOG` names (`off`, `error`, `warn`, `info`, `debug`, `trace`). Our own
 /// crates' debug lines only: dependencies stay at `warn` unless the level is `trace`. `KVMD_LOG_STDERR=1` asks
 /// for standard error even where a journal answers, `KVMD_LOG_ECHO=error` for the lines of that level and worse
-/// in both places.
+/// in both places. `KVMD_JOURNAL_SOCKET` names the socket of a journal that is not the machine's.
 ///
 /// # Errors
 ///
 /// [`Error::Logger`] when one is installed already.
 pub fn init_logging(identifier: &str) -> Result<Sink, Error> {
-    init_logging_echoing(identifier, level_from_env("KVMD_LOG_ECHO").unwrap_or(LevelFilter::Off))
+    let socket = std::env::var_os("KVMD_JOURNAL_SOCKET").map_or_else(|| JOURNAL.into(), PathBuf::from);
+    init_logging_at(identifier, &socket, level_from_env("KVMD_LOG_ECHO").unwrap_or(LevelFilter::Off))
 }
 
 fn level_from_env(name: &str) -> Option<LevelFilter> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Like [`init_logging`], with lines of `echo` and worse on standard error too: for a program in a terminal whose
-/// journal nobody watches.
+/// Like [`init_logging`], to the journal at that socket, and with lines of `echo` and worse on standard error too:
+/// for a program in a terminal whose journal nobody watches.
 ///
 /// # Errors
 ///
 /// [`Error::Logger`] when one is installed already.
-pub fn init_logging_echoing(identifier: &str, echo: LevelFilter) -> Result<Sink, Error> {
+pub fn init_logging_at(identifier: &str, socket: &Path, echo: LevelFilter) -> Result<Sink, Error> {
     let level = level_from_env("KVMD_LOG").unwrap_or(LevelFilter::Info);
     let wanted = std::env::var_os("KVMD_LOG_STDERR").is_none_or(|value| value != "1");
-    // Creating a journal client does not ask whether anybody answers; connecting does.
-    let journal = if wanted && journal_answers() {
-        JournalLog::empty().ok().map(|journal| journal.with_syslog_identifier(identifier.to_owned()))
-    } else {
-        None
-    };
+    let journal = if wanted && journal_answers(socket) { Native::new(socket, identifier).ok() } else { None };
     let sink = if journal.is_some() { Sink::Journal } else { Sink::Stderr };
     let logger = Logger { identifier: identifier.to_owned(), journal, level, echo };
     log::set_boxed_logger(Box::new(logger)).map_err(|_| Error::Logger)?;
@@ -66,15 +64,15 @@ pub fn init_logging_echoing(identifier: &str, echo: LevelFilter) -> Result<Sink,
     Ok(sink)
 }
 
-/// Whether a journal listens on its native socket.
+/// Whether a journal listens at that native socket.
 #[must_use]
-pub fn journal_answers() -> bool {
-    UnixDatagram::unbound().is_ok_and(|socket| socket.connect(JOURNAL).is_ok())
+pub fn journal_answers(socket: impl AsRef<Path>) -> bool {
+    UnixDatagram::unbound().is_ok_and(|own| own.connect(socket).is_ok())
 }
 
 struct Logger {
     identifier: String,
-    journal: Option<JournalLog>,
+    journal: Option<Native>,
     level: LevelFilter,
     echo: LevelFilter,
 }
@@ -95,15 +93,13 @@ impl Log for Logger {
         }
         let line = format_line(record.target(), record.level(), &record.args().to_string());
         if let Some(journal) = &self.journal {
-            let sent = journal.journal_send(
-                &Record::builder()
-                    .metadata(record.metadata().clone())
-                    .args(format_args!("{line}"))
-                    .module_path(record.module_path())
-                    .file(record.file())
-                    .line(record.line())
-                    .build(),
-            );
+            let sent = journal.send(&Entry {
+                level: record.level(),
+                message: &line,
+                target: record.target(),
+                file: record.file(),
+                line: record.line(),
+            });
             if sent.is_ok() && record.level() > self.echo {
                 return;
             }

@@ -16,6 +16,7 @@ use config::{Args, Config, Layout};
 
 use crate::account::Accounts;
 use crate::identity::{self, Outcome, Pair, Wish};
+use crate::journald::Place;
 use crate::launch::{Launch, Rights};
 use crate::runner::{Unit, unix_time};
 use crate::service::{Limits, Patience};
@@ -55,7 +56,7 @@ pub struct Appliance {
     streamer: UnixListener,
     ring: OwnedFd,
     ring_read_only: OwnedFd,
-    journal_dir: Option<PathBuf>,
+    journal: Option<Place>,
     /// Whether the certificate may still be made anew for an address it lacks: once in our life.
     may_extend: Cell<bool>,
 }
@@ -71,7 +72,7 @@ impl Appliance {
         config: Config,
         accounts: Accounts,
         wishes: &Wishes,
-        journal_dir: Option<PathBuf>,
+        journal: Option<Place>,
     ) -> anyhow::Result<Self> {
         let layout = args.layout();
         directories(&layout, &config, &accounts)?;
@@ -118,7 +119,7 @@ impl Appliance {
             streamer,
             ring,
             ring_read_only,
-            journal_dir,
+            journal,
             may_extend: Cell::new(may_extend),
         })
     }
@@ -191,8 +192,9 @@ impl Appliance {
             // Somebody sits before this run, and need not look into the journal to see why something does not start.
             env.push(("KVMD_LOG_ECHO".into(), "error".into()));
         }
-        if let Some(dir) = &self.journal_dir {
-            env.push(("KVMD_JOURNAL_DIR".into(), dir.into()));
+        if let Some(place) = &self.journal {
+            env.push(("KVMD_JOURNAL_DIR".into(), (&place.dir).into()));
+            env.push(("KVMD_JOURNAL_SOCKET".into(), place.socket().into()));
         }
         Launch { command, env, rights, umask: 0o027, fds }
     }

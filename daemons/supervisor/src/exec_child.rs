@@ -88,7 +88,10 @@ fn give_up(rights: &Rights) -> Result<(), Failed> {
         setresuid(uid, uid, uid).step("setting the user")?;
         sys::capability::clear().step("clearing the capabilities")?;
     }
-    if *rights != Rights::All {
+    if let Rights::Journal(place) = rights {
+        place.enter().map_err(io::Error::other).step("preparing a place for journald")?;
+    }
+    if matches!(rights, Rights::User(_) | Rights::Same) {
         prctl::set_no_new_privs().step("setting no_new_privs")?;
     }
     Ok(())

@@ -6,13 +6,16 @@
 //! accident, and command lines and environments show nothing they should not.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
+
+use crate::journald::Place;
 
 /// Longest order, in bytes.
 pub const LONGEST: usize = 256 * 1024;
@@ -37,8 +40,10 @@ pub enum Rights {
     User(RunAs),
     /// What we have ourselves, and nothing to be gained: we are not root and cannot switch.
     Same,
-    /// Everything: journald, which has to be root.
+    /// Everything: fsck, which has to be root.
     All,
+    /// Everything, in a mount namespace of its own: journald.
+    Journal(Place),
 }
 
 /// What to start, and as what.
@@ -90,6 +95,18 @@ const INHERITED: &[&str] =
 /// The part of our environment that children get.
 fn inherited() -> impl Iterator<Item = (OsString, OsString)> {
     INHERITED.iter().filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?)))
+}
+
+/// Why a start failed, when it did: what [`Started::outcome`] says, to be asked once, when the process has ended.
+#[must_use]
+pub fn failure(outcome: &OwnedFd) -> Option<String> {
+    let stream = UnixStream::from(outcome.try_clone().ok()?);
+    stream.set_nonblocking(true).ok()?;
+    let mut buffer = vec![0; 1024];
+    match (&stream).read(&mut buffer) {
+        Ok(len @ 1..) => Some(String::from_utf8_lossy(buffer.get(..len)?).into_owned()),
+        _ => None,
+    }
 }
 
 /// Starts a child. That it was started says nothing yet about whether it runs: [`Started::outcome`].

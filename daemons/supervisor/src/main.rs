@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,10 +12,12 @@ use clap::Parser;
 use client::supervisor::Journal;
 use config::{Args, Config};
 use nix::sys::stat::{Mode, umask};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use supervisor::account::Accounts;
 use supervisor::appliance::{self, Appliance, Wishes};
 use supervisor::control::{self, Policy};
 use supervisor::journald::{self, Place};
+use supervisor::launch::Started;
 use supervisor::runner::{Parts, Runner, Unit};
 use supervisor::service::Limits;
 use supervisor::socket::{self, Owner};
@@ -62,7 +64,6 @@ fn main() -> ExitCode {
         Err(errors) => return refuse(&errors),
     };
     let accounts = Accounts::find(&config.supervisor.users);
-    // A mount namespace belongs to a thread: this comes before there is a second one.
     let place = own_journal(&flags.args, &config, &accounts);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = runtime.context("the runtime").and_then(|runtime| {
@@ -92,12 +93,13 @@ fn refuse(errors: &config::Errors) -> ExitCode {
 
 /// Makes a place for our own journald when the machine has none; the error says why there is none either way.
 fn own_journal(args: &Args, config: &Config, accounts: &Accounts) -> Result<Option<Place>, journald::Error> {
-    if life::journal_answers() || !config.supervisor.journald.start {
+    if life::journal_answers(life::JOURNAL) || !config.supervisor.journald.start {
         return Ok(None);
     }
     let layout = args.layout();
+    let sockets = layout.run.join("journal");
     let dir = layout.state.unwrap_or(layout.var).join("journal");
-    journald::prepare(&dir, accounts).map(Some)
+    journald::prepare(&dir, &sockets, accounts).map(Some)
 }
 
 async fn supervise(
@@ -111,35 +113,35 @@ async fn supervise(
     let life = life::Life::start()?;
     let layout = flags.args.layout();
     let mut units = Vec::new();
-    let mut journal = if life::journal_answers() { Journal::Host } else { Journal::None };
-    let mut journal_dir = None;
+    let mut journal = if life::journal_answers(life::JOURNAL) { Journal::Host } else { Journal::None };
+    let mut own = None;
+    let mut silence = None;
     if let Ok(Some(place)) = place {
         let started = launch::start(place.launch()).context("journald")?;
-        if journal_comes().await {
-            (journal, journal_dir) = (Journal::Own, Some(place.dir.clone()));
+        if journal_comes(&place.socket(), &started).await {
+            (journal, own) = (Journal::Own, Some(place.clone()));
             place.open_to_readers();
             // It speaks no readiness to us: that it answers was seen, and a restart is quick.
             let limits = Limits { ready: None, watchdog: None, ..appliance::limits(&config) };
             let again = place.clone();
             units.push(Unit::new(JOURNALD, limits, Box::new(move || Ok(again.launch()))).running(started));
         } else {
+            silence =
+                Some(launch::failure(&started.outcome).unwrap_or_else(|| "it does not answer".to_owned()));
             // Reaped with all the others.
             let _ = nix::sys::signal::kill(started.pid, nix::sys::signal::Signal::SIGKILL);
         }
     }
     // Somebody sits before a run below --state, and should see what concerns a person.
     let echo = if layout.has_state() { log::LevelFilter::Warn } else { log::LevelFilter::Off };
-    life::init_logging_echoing("kvmd-supervisor", echo)?;
+    let socket = own.as_ref().map_or_else(|| life::JOURNAL.into(), Place::socket);
+    life::init_logging_at("kvmd-supervisor", &socket, echo)?;
     log::info!("kvmd-supervisor {} begins", env!("CARGO_PKG_VERSION"));
     for warning in warnings {
         log::warn!("{warning}");
     }
-    match (place, journal) {
-        (Err(error), _) => {
-            log::warn!("no journal here, and none can be started ({error}): logging to stderr");
-        }
-        (Ok(Some(_)), Journal::None) => log::warn!("our own journald does not answer: logging to stderr"),
-        _ => {}
+    if let Some(why) = place.as_ref().err().map(ToString::to_string).or(silence) {
+        log::warn!("no journal here, and none can be started ({why}): logging to stderr");
     }
     if !accounts.switch() {
         log::warn!("not root: every child runs as this user, and nothing is mounted");
@@ -152,8 +154,7 @@ async fn supervise(
         programs: flags.programs,
     };
     let storage = find_storage(&layout, &config, &accounts);
-    let appliance =
-        Rc::new(Appliance::prepare(flags.args, config.clone(), accounts.clone(), &wishes, journal_dir)?);
+    let appliance = Rc::new(Appliance::prepare(flags.args, config.clone(), accounts.clone(), &wishes, own)?);
     let hands = config.vm.enabled.then(|| Hands::connect(&config, life.stop()));
     let target = match &hands {
         Some(hands) => Some((target::command(&config, &layout.run, &accounts).await?, hands.clone())),
@@ -197,13 +198,17 @@ fn print(url: &str) {
     let _ = writeln!(out, "{url}").and_then(|()| out.flush());
 }
 
-/// Waits until the journal that was just started answers; false when it does not in time.
-async fn journal_comes() -> bool {
+/// Waits until the journal that was just started answers; false when it has ended or does not in time.
+async fn journal_comes(socket: &Path, started: &Started) -> bool {
     let mut tries = tokio::time::interval(Duration::from_millis(20));
     for _ in 0..250 {
         tries.tick().await;
-        if life::journal_answers() {
+        if life::journal_answers(socket) {
             return true;
+        }
+        let ended = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        if waitid(Id::Pid(started.pid), ended).is_ok_and(|status| status.pid().is_some()) {
+            return false;
         }
     }
     false

@@ -4,9 +4,8 @@
 //! and reaping, spawning and deciding in one place leaves nothing to lock.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -439,7 +438,7 @@ impl Runner {
             ear.abort();
         }
         // What the start itself had to say is more than its exit status.
-        let how = match unit.outcome.take().and_then(why_not_started) {
+        let how = match unit.outcome.take().and_then(|outcome| launch::failure(&outcome)) {
             Some(why) => format!("cannot be started: {why}"),
             None => how,
         };
@@ -723,17 +722,6 @@ async fn listen(socket: UnixDatagram, at: usize, generation: u64, hear: mpsc::Se
                 return;
             }
         }
-    }
-}
-
-/// Why a start failed, when it did; to be asked when the process has ended.
-fn why_not_started(end: OwnedFd) -> Option<String> {
-    let stream = UnixStream::from(end);
-    stream.set_nonblocking(true).ok()?;
-    let mut buffer = vec![0; 1024];
-    match (&stream).read(&mut buffer) {
-        Ok(len @ 1..) => Some(String::from_utf8_lossy(buffer.get(..len)?).into_owned()),
-        _ => None,
     }
 }
 

@@ -330,6 +330,42 @@ fn a_marked_partition_is_mounted_read_only_and_remounted_on_request() {
     assert_eq!(options(&again), None);
 }
 
+#[test]
+fn our_own_journald_keeps_its_mounts_to_itself_and_the_drive_s_is_seen_by_everybody() {
+    let installed = std::path::Path::new("/usr/lib/systemd/systemd-journald").exists();
+    if !is_root() || !installed || life::journal_answers(life::JOURNAL) {
+        return;
+    }
+    let settings = "supervisor: {journald: {start: true}}\n";
+    let mut started = Started::prepared_with("good", settings, |dir| {
+        let etc = dir.join("state/etc");
+        std::fs::create_dir_all(&etc).unwrap();
+        let target = dir.join("state/var/msd");
+        let line = format!("none {} tmpfs ro,X-kvmd.otgmsd-user=kvmd 0 0\n", target.display());
+        std::fs::write(etc.join("fstab"), line).unwrap();
+    });
+    started.read_url();
+    assert_eq!(started.status().journal, client::supervisor::Journal::Own, "{}", started.log());
+    wait_for("the mount", || (started.state("storage") == ServiceState::Ready).then_some(()));
+    let mounts = || std::fs::read_to_string("/proc/self/mounts").unwrap();
+    assert!(mounts().contains(started.state_dir().join("var/msd").to_str().unwrap()), "{}", mounts());
+    let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/mnt")).unwrap();
+    let pid = |name: &str| started.pid(name).unwrap().to_string();
+    assert_eq!(namespace(&pid("kvmd")), namespace("self"));
+    assert_ne!(namespace(&pid("journald")), namespace("self"));
+    // It answers to everybody, again after its death too, and not at the machine's place.
+    let socket = started.state_dir().join("run/journal/socket");
+    assert!(life::journal_answers(&socket));
+    let old = started.pid("journald").unwrap();
+    kill(Pid::from_raw(old), Signal::SIGKILL).unwrap();
+    wait_for("another journald", || started.pid("journald").filter(|pid| *pid != old));
+    wait_for("its socket", || life::journal_answers(&socket).then_some(()));
+    assert!(!life::journal_answers(life::JOURNAL));
+    assert_eq!(started.stop(), Some(0));
+    assert!(!mounts().contains(started.state_dir().to_str().unwrap()), "{}", mounts());
+    assert!(!socket.exists());
+}
+
 /// A start over a partition whose device node leads to nothing, with that script as `fsck`.
 fn with_broken_card(fsck: &str, seconds: &str) -> Started {
     use nix::sys::stat::{Mode, SFlag, makedev, mknod};

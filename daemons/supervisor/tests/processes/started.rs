@@ -313,7 +313,9 @@ fn prepared(role: &str, settings: &str) -> tempfile::TempDir {
     let open = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     open(dir.path());
     let journald = "supervisor: {journald: {start: false}}\n";
-    let settings = if settings.starts_with("supervisor: {") {
+    let settings = if settings.contains("journald:") {
+        settings.to_owned()
+    } else if settings.starts_with("supervisor: {") {
         settings.replacen("supervisor: {", "supervisor: {journald: {start: false}, ", 1)
     } else {
         format!("{journald}{settings}")
