@@ -25,9 +25,20 @@ pub(crate) fn restart(
     service: &str,
     console: &mut Console<'_>,
 ) -> Result<Exit, Failure> {
-    ask(config, async |supervisor| supervisor.restart(service).await)?;
-    writeln!(console.out, "{service} restarts")?;
+    let status = ask(config, async |supervisor| {
+        supervisor.restart(service).await?;
+        supervisor.status().await
+    })?;
+    writeln!(console.out, "{service} {}", restarted(&status, service))?;
     Ok(Exit::Good)
+}
+
+/// What has become of a service that was told to restart.
+fn restarted(status: &Status, service: &str) -> &'static str {
+    match status.services.iter().find(|known| known.name == service).map(|known| known.state) {
+        Some(ServiceState::Stopped) => "stays stopped: nobody wants it",
+        _ => "restarts",
+    }
 }
 
 fn ask<T>(
@@ -117,9 +128,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_table_lines_up() {
-        let service = |name: &str, state, pid| ServiceStatus {
+    fn service(name: &str, state: ServiceState, pid: Option<u32>) -> ServiceStatus {
+        ServiceStatus {
             name: name.to_owned(),
             state,
             since_ms: 61_000,
@@ -127,18 +137,36 @@ mod tests {
             restarts: 2,
             last_end: None,
             text: None,
-        };
-        let status = Status {
+        }
+    }
+
+    fn status(services: Vec<ServiceStatus>) -> Status {
+        Status {
             version: "0.1.0".to_owned(),
             pid: 1,
             ready: false,
             journal: Journal::None,
             msd: MsdStorage { path: "/s/msd".into(), mounted: false, rw: true },
-            services: vec![
-                service("kvmd", ServiceState::CrashLoop, None),
-                service("kvmd-streamer", ServiceState::Ready, Some(12345)),
-            ],
-        };
+            services,
+        }
+    }
+
+    #[test]
+    fn a_service_nobody_wants_is_not_said_to_restart() {
+        let status = status(vec![
+            service("kvmd", ServiceState::Stopping, None),
+            service("kvmd-streamer", ServiceState::Stopped, None),
+        ]);
+        assert_eq!(restarted(&status, "kvmd"), "restarts");
+        assert_eq!(restarted(&status, "kvmd-streamer"), "stays stopped: nobody wants it");
+    }
+
+    #[test]
+    fn the_table_lines_up() {
+        let status = status(vec![
+            service("kvmd", ServiceState::CrashLoop, None),
+            service("kvmd-streamer", ServiceState::Ready, Some(12345)),
+        ]);
         assert_eq!(
             table(&status),
             "kvmd-supervisor 0.1.0, pid 1, not ready\n\
