@@ -1,9 +1,14 @@
 //! The drive of a virtual machine: a disc in its CD drive, or a flash drive on its USB controller.
 //!
 //! What QEMU holds is the truth, and is adopted when we start. A QEMU that was started again is empty: it gets back
-//! what it had. A guest that opens the tray, or lets go of the flash drive, has ejected: that is not put back.
+//! what it had. It is known by the mark it lacks ([`media::seen`]), as a connection that was lost says nothing: the same
+//! QEMU may be behind the next. A guest that opens the tray, or lets go of the flash drive, has ejected: that is not put
+//! back, also if nobody listened when it did.
+//!
+//! Events say only that it is time to look. What we do ourselves moves trays too, and one that comes in the middle of it,
+//! or is lost, is seen in the state all the same.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ::vm::media::{self, Media};
 use ::vm::qmp::Event;
@@ -83,25 +88,29 @@ impl Keeper {
                     let reachable = *run_state.borrow_and_update() != RunState::Unreachable;
                     self.look(reachable).await;
                 }
-                event = events.recv() => match event {
-                    Ok(event) if is_eject(&event) => self.guest_ejected().await,
-                    Ok(_) | Err(RecvError::Lagged(_)) => continue,
-                    Err(RecvError::Closed) => return,
-                },
+                event = events.recv() => {
+                    match event {
+                        Ok(event) if !moves_media(&event) => continue,
+                        Ok(_) | Err(RecvError::Lagged(_)) => {}
+                        Err(RecvError::Closed) => return,
+                    }
+                    // Before the machine is known to be there, that it comes says to look.
+                    if *run_state.borrow() != RunState::Unreachable {
+                        self.look(true).await;
+                    }
+                }
                 wish = inbox.recv() => match wish {
                     Some(wish) => self.serve(wish).await,
                     None => return,
                 },
             }
-            // What we did ourselves moves the tray too: those events are not the guest's.
-            events = self.qmp.events();
         }
     }
 
     async fn serve(&mut self, wish: Wish) {
         match wish {
             Wish::Insert(medium, reply) => {
-                let result = self.insert(&medium).await;
+                let result = self.insert(&medium).await.map_err(failed);
                 if result.is_ok() {
                     self.wanted = Some(medium.clone());
                     self.publish.send_replace(Current::Holds(medium));
@@ -110,7 +119,7 @@ impl Keeper {
             }
             Wish::Eject(reply) => {
                 self.wanted = None;
-                let result = self.eject().await;
+                let result = self.eject().await.map_err(failed);
                 if result.is_ok() {
                     self.show(Current::Empty);
                 }
@@ -119,30 +128,57 @@ impl Keeper {
         }
     }
 
-    /// A run state changed: the machine may be another one than before.
+    /// Something may have changed: what is in the drives, or the machine itself.
     async fn look(&mut self, reachable: bool) {
         if !reachable {
             return self.show(Current::Absent);
         }
-        let held = match media::state(&self.qmp).await {
-            Ok(media) => held(media),
-            Err(error) => {
-                // If it is gone, the run state says so next.
-                log::warn!("what is in the machine's drives is not known: {error}");
-                return;
+        // If it is gone, the run state says so next.
+        if let Err(error) = self.compare().await {
+            log::warn!("what is in the machine's drives is not known: {error}");
+        }
+    }
+
+    async fn compare(&mut self) -> Result<(), ::vm::Error> {
+        let is_new = !media::seen(&self.qmp).await?;
+        let media = media::state(&self.qmp).await?;
+        let let_go = media.let_go;
+        let mut held = held(media);
+        if is_new {
+            if held.is_none()
+                && let Some(medium) = self.wanted.clone()
+            {
+                held = self.give_back(medium).await?;
             }
-        };
-        if held.is_none()
-            && let Some(medium) = self.wanted.clone()
-        {
-            log::info!("the machine was started anew: connecting {} again", medium.path.display());
-            match self.insert(&medium).await {
-                Ok(()) => return self.show(Current::Holds(medium)),
-                Err(error) => log::error!("{} could not be connected again: {error}", medium.path.display()),
+            // Only now: a machine that is lost before this is new at the next look, too.
+            match media::mark_seen(&self.qmp).await {
+                // Somebody else was faster.
+                Ok(()) | Err(::vm::Error::Refused { .. }) => {}
+                Err(error) => return Err(error),
             }
+        }
+        if let_go || (held.is_none() && self.wanted.is_some() && !is_new) {
+            self.guest_ejected().await;
+            return Ok(());
         }
         self.wanted.clone_from(&held);
         self.show(held.map_or(Current::Empty, Current::Holds));
+        Ok(())
+    }
+
+    /// To a machine that was started anew. An error if it should be tried again.
+    async fn give_back(&self, medium: Medium) -> Result<Option<Medium>, ::vm::Error> {
+        log::info!("the machine was started anew: connecting {} again", medium.path.display());
+        match self.insert(&medium).await {
+            Ok(()) => Ok(Some(medium)),
+            Err(error @ (::vm::Error::Unreachable | ::vm::Error::Lost(_) | ::vm::Error::Timeout(_))) => {
+                Err(error)
+            }
+            Err(error) => {
+                log::error!("{} could not be connected again: {error}", medium.path.display());
+                Ok(None)
+            }
+        }
     }
 
     async fn guest_ejected(&mut self) {
@@ -155,18 +191,17 @@ impl Keeper {
         }
     }
 
-    async fn insert(&self, medium: &Medium) -> Result<(), DriveError> {
-        let inserted = if medium.cdrom {
+    async fn insert(&self, medium: &Medium) -> Result<(), ::vm::Error> {
+        if medium.cdrom {
             media::insert_cd(&self.qmp, &medium.path).await
         } else {
             media::plug_flash(&self.qmp, &medium.path, medium.rw).await
-        };
-        inserted.map_err(failed)
+        }
     }
 
-    async fn eject(&self) -> Result<(), DriveError> {
-        media::unplug_flash(&self.qmp).await.map_err(failed)?;
-        media::eject_cd(&self.qmp).await.map_err(failed)
+    async fn eject(&self) -> Result<(), ::vm::Error> {
+        media::unplug_flash(&self.qmp).await?;
+        media::eject_cd(&self.qmp).await
     }
 
     fn show(&self, current: Current) {
@@ -184,20 +219,9 @@ fn held(media: Media) -> Option<Medium> {
     flash.or_else(|| media.cd.map(|path| medium(path, true, false)))
 }
 
-/// The guest opened the CD drive's tray, or unplugged the flash drive.
-fn is_eject(event: &Event) -> bool {
-    match event.name.as_str() {
-        "DEVICE_TRAY_MOVED" => {
-            event.data["tray-open"] == true && is_device(event.data["id"].as_str(), media::CD)
-        }
-        "DEVICE_DELETED" => is_device(event.data["device"].as_str(), media::FLASH),
-        _ => false,
-    }
-}
-
-/// QEMU names a device by its id, or by its path in the object tree.
-fn is_device(name: Option<&str>, id: &str) -> bool {
-    name.and_then(|name| Path::new(name).file_name()).is_some_and(|last| last == id)
+/// After these another medium may be in a drive, or none.
+fn moves_media(event: &Event) -> bool {
+    matches!(event.name.as_str(), "DEVICE_TRAY_MOVED" | "DEVICE_DELETED")
 }
 
 fn failed(error: ::vm::Error) -> DriveError {

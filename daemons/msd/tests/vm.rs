@@ -110,13 +110,64 @@ async fn a_machine_that_was_started_again_gets_its_medium_back() {
 async fn a_guest_that_opens_the_tray_has_ejected_for_good() {
     let mut machine = Machine::new().await;
     machine.drive.insert(disc()).await.unwrap();
-    machine.monitor.emit("DEVICE_TRAY_MOVED", json!({"device": "", "id": "cd0", "tray-open": true}));
+    machine.monitor.open_tray();
     machine.until(|current| *current == Current::Empty).await;
     assert_eq!(machine.monitor.disc(), None);
     machine.restart();
     machine.until(|current| *current == Current::Absent).await;
     machine.until(|current| *current == Current::Empty).await;
     assert_eq!(machine.monitor.disc(), None);
+}
+
+#[tokio::test]
+async fn a_guest_that_ejects_while_we_are_at_work_has_ejected() {
+    let mut machine = Machine::new().await;
+    machine.monitor.open_tray_during("blockdev-change-medium");
+    machine.drive.insert(disc()).await.unwrap();
+    machine.until(|current| *current == Current::Empty).await;
+    assert_eq!(machine.monitor.disc(), None);
+}
+
+#[tokio::test]
+async fn what_the_guest_ejects_while_nobody_listens_is_not_put_back() {
+    for medium in [disc(), stick()] {
+        let mut machine = Machine::new().await;
+        machine.drive.insert(medium.clone()).await.unwrap();
+        machine.monitor.hang_up();
+        if medium.cdrom {
+            machine.monitor.open_tray();
+        } else {
+            machine.monitor.lose_flash();
+        }
+        machine.until(|current| *current == Current::Absent).await;
+        machine.until(|current| *current != Current::Absent).await;
+        assert_eq!(machine.until(|current| *current == Current::Empty).await, Current::Empty);
+        assert_eq!((machine.monitor.disc(), machine.monitor.flash()), (None, None));
+        // Its image is free again.
+        machine.drive.insert(stick()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_flash_drive_whose_tray_the_guest_opens_is_ejected() {
+    let mut machine = Machine::new().await;
+    machine.drive.insert(stick()).await.unwrap();
+    machine.monitor.open_tray();
+    machine.until(|current| *current == Current::Empty).await;
+    assert_eq!(machine.monitor.flash(), None);
+}
+
+#[tokio::test]
+async fn a_connection_lost_and_made_again_changes_nothing() {
+    for medium in [disc(), stick()] {
+        let mut machine = Machine::new().await;
+        machine.drive.insert(medium.clone()).await.unwrap();
+        let commands = machine.monitor.commands().len();
+        machine.monitor.hang_up();
+        machine.until(|current| *current == Current::Absent).await;
+        machine.until(|current| *current == Current::Holds(medium.clone())).await;
+        assert_eq!(machine.monitor.commands().len(), commands, "nothing is done");
+    }
 }
 
 #[tokio::test]

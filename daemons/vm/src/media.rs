@@ -26,6 +26,8 @@ pub struct Media {
     pub cd: Option<String>,
     /// The flash drive's image and whether it can be written.
     pub flash: Option<(String, bool)>,
+    /// Whether the guest opened the tray of a drive that holds something: it wants it out.
+    pub let_go: bool,
 }
 
 /// Puts a disc into the CD drive, in place of whatever is there and against a guest's lock. Read-only.
@@ -107,6 +109,8 @@ async fn deleted(mut events: Receiver<Event>) -> Result<(), Error> {
 struct Block {
     #[serde(default)]
     qdev: String,
+    #[serde(default)]
+    tray_open: bool,
     inserted: Option<Inserted>,
 }
 
@@ -132,10 +136,36 @@ pub async fn state(qmp: &Qmp) -> Result<Media, Error> {
             Some(inserted) if inserted.node == FLASH_IMAGE => {
                 media.flash = Some((inserted.file, !inserted.ro));
             }
-            _ => {}
+            _ => continue,
         }
+        media.let_go |= block.tray_open;
     }
     Ok(media)
+}
+
+/// What tells a QEMU that was seen from one that was not: an object without effect, gone with the process.
+const SEEN: &str = "kvmd-media-seen";
+
+/// Whether [`mark_seen`] was called for this very process of QEMU, by whomever.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn seen(qmp: &Qmp) -> Result<bool, Error> {
+    #[derive(Deserialize)]
+    struct Object {
+        name: String,
+    }
+    let objects: Vec<Object> = qmp.execute("qom-list", json!({ "path": "/objects" })).await?;
+    Ok(objects.iter().any(|object| object.name == SEEN))
+}
+
+/// Leaves a mark in QEMU that lasts as long as its process.
+///
+/// # Errors
+/// See [`Error`]. A second mark is refused.
+pub async fn mark_seen(qmp: &Qmp) -> Result<(), Error> {
+    let object = json!({ "qom-type": "throttle-group", "id": SEEN });
+    qmp.execute::<Value>("object-add", object).await.map(drop)
 }
 
 async fn image_present(qmp: &Qmp) -> Result<bool, Error> {

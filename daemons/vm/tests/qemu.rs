@@ -138,11 +138,19 @@ async fn typing(qmp: &Qmp) {
 }
 
 async fn cd(qmp: &Qmp, disc: &Path) {
+    assert!(!media::seen(qmp).await.unwrap());
+    media::mark_seen(qmp).await.unwrap();
+    assert!(media::seen(qmp).await.unwrap());
+    assert!(matches!(media::mark_seen(qmp).await, Err(Error::Refused { .. })));
     assert_eq!(media::state(qmp).await.unwrap(), media::Media::default());
     for _ in 0..2 {
         media::insert_cd(qmp, disc).await.unwrap();
-        assert_eq!(media::state(qmp).await.unwrap().cd.as_deref(), disc.to_str());
+        let held = media::state(qmp).await.unwrap();
+        assert_eq!((held.cd.as_deref(), held.let_go), (disc.to_str(), false));
     }
+    let tray = serde_json::json!({ "id": media::CD, "force": true });
+    qmp.execute::<serde_json::Value>("blockdev-open-tray", tray).await.unwrap();
+    assert!(media::state(qmp).await.unwrap().let_go);
     let missing = media::insert_cd(qmp, Path::new("/nonexistent.iso")).await;
     assert!(matches!(missing, Err(Error::Refused { .. })), "{missing:?}");
     for _ in 0..2 {
@@ -156,7 +164,8 @@ async fn flash(qmp: &Qmp, image: &Path) {
     for writable in [true, false, true] {
         media::plug_flash(qmp, image, writable).await.unwrap();
         let expected = image.to_str().map(|path| (path.to_owned(), writable));
-        assert_eq!(media::state(qmp).await.unwrap().flash, expected);
+        let held = media::state(qmp).await.unwrap();
+        assert_eq!((held.flash, held.let_go), (expected, false));
         let twice = media::plug_flash(qmp, image, writable).await;
         assert!(matches!(twice, Err(Error::Refused { .. })), "{twice:?}");
         media::unplug_flash(qmp).await.unwrap();

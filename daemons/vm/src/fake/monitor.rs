@@ -16,6 +16,12 @@ struct State {
     disc: Option<String>,
     image: Option<(String, bool)>,
     plugged: bool,
+    /// The guest opened the tray of the drive that holds something.
+    open: bool,
+    /// Ids of objects made by command.
+    objects: Vec<String>,
+    /// During this command the guest opens the tray.
+    opens_during: Option<String>,
     refused: Vec<(String, String)>,
     silent: bool,
     commands: Vec<(String, Value)>,
@@ -44,6 +50,9 @@ impl Monitor {
             disc: None,
             image: None,
             plugged: false,
+            open: false,
+            objects: Vec::new(),
+            opens_during: None,
             refused: Vec::new(),
             silent: false,
             commands: Vec::new(),
@@ -91,6 +100,23 @@ impl Monitor {
         self.emit("STOP", Value::Null);
     }
 
+    /// The guest opens the tray of the CD drive, or if that is empty, of the flash drive.
+    pub fn open_tray(&self) {
+        let moved = self.lock().open_tray();
+        drop(self.events.send(Some(moved)));
+    }
+
+    /// The guest does so in the middle of the next such command, before its answer.
+    pub fn open_tray_during(&self, command: &str) {
+        self.lock().opens_during = Some(command.to_owned());
+    }
+
+    /// The flash drive falls off the bus; its image stays in use.
+    pub fn lose_flash(&self) {
+        self.lock().plugged = false;
+        self.emit("DEVICE_DELETED", json!({ "device": "flash0", "path": "/machine/peripheral/flash0" }));
+    }
+
     /// Sends an event to whoever is connected.
     pub fn emit(&self, name: &str, data: Value) {
         drop(self.events.send(Some(event(name, data))));
@@ -129,6 +155,13 @@ fn event(name: &str, data: Value) -> Value {
         event["data"] = data;
     }
     event
+}
+
+/// What QEMU calls the drive behind `flash0`.
+const FLASH_PATH: &str = "/machine/peripheral/flash0/flash0.0/legacy[0]";
+
+fn tray_moved(open: bool) -> Value {
+    event("DEVICE_TRAY_MOVED", json!({ "device": "", "id": "cd0", "tray-open": open }))
 }
 
 #[derive(Clone)]
@@ -173,7 +206,7 @@ impl Server {
         let name = request["execute"].as_str().unwrap_or_default().to_owned();
         let arguments = request.get("arguments").cloned().unwrap_or(Value::Null);
         let mut state = lock(&self.state);
-        if name != "qmp_capabilities" && !name.starts_with("query-") {
+        if name != "qmp_capabilities" && !name.starts_with("query-") && !name.starts_with("qom-") {
             state.commands.push((name.clone(), arguments.clone()));
             self.counter.send_replace(state.commands.len());
         }
@@ -185,10 +218,11 @@ impl Server {
             Some((_, words)) => Err(("GenericError", words.clone())),
             None => state.execute(&name, &arguments),
         };
+        let opened = state.opens_during.take_if(|command| *command == name).map(|_| state.open_tray());
         match result {
             Ok((value, events)) => {
                 let answer = json!({ "return": value, "id": request["id"] });
-                std::iter::once(answer).chain(events).collect()
+                opened.into_iter().chain([answer]).chain(events).collect()
             }
             Err((class, words)) => {
                 vec![json!({ "error": { "class": class, "desc": words }, "id": request["id"] })]
@@ -225,8 +259,20 @@ impl State {
                 events.push(event("RESET", json!({ "guest": false, "reason": "host-qmp-system-reset" })));
             }
             "system_powerdown" => events.push(event("POWERDOWN", Value::Null)),
-            "blockdev-change-medium" => self.disc = Some(text(&arguments["filename"])),
-            "eject" => self.disc = None,
+            "blockdev-change-medium" => {
+                self.disc = Some(text(&arguments["filename"]));
+                self.open = false;
+                events.extend([true, false].map(tray_moved));
+            }
+            "eject" => {
+                self.disc = None;
+                events.push(tray_moved(true));
+            }
+            "object-add" => self.objects.push(text(&arguments["id"])),
+            "qom-list" => {
+                let object = |id: &String| json!({ "name": id, "type": "child<throttle-group>" });
+                value = self.objects.iter().map(object).collect();
+            }
             "blockdev-add" if self.image.is_some() => {
                 return generic("Duplicate nodes with node-name='flash0-image'");
             }
@@ -234,7 +280,10 @@ impl State {
                 let writable = arguments["read-only"] == false;
                 self.image = Some((text(&arguments["file"]["filename"]), writable));
             }
-            "device_add" => self.plugged = true,
+            "device_add" => {
+                self.plugged = true;
+                self.open = false;
+            }
             "device_del" if !self.plugged => {
                 return Err(("DeviceNotFound", "Device 'flash0' not found".to_owned()));
             }
@@ -257,15 +306,24 @@ impl State {
         Ok((value, events))
     }
 
+    fn open_tray(&mut self) -> Value {
+        self.open = true;
+        let id = if self.disc.is_some() { "cd0" } else { FLASH_PATH };
+        event("DEVICE_TRAY_MOVED", json!({ "device": "", "id": id, "tray-open": true }))
+    }
+
     fn query_block(&self) -> Value {
         let mut cd = json!({ "device": "", "qdev": "cd0", "removable": true });
         if let Some(disc) = &self.disc {
             cd["inserted"] = json!({ "file": disc, "node-name": "#block1", "ro": true });
+            cd["tray_open"] = json!(self.open);
         }
         let mut blocks = vec![cd];
         if let Some((file, writable)) = self.image.as_ref().filter(|_| self.plugged) {
             let inserted = json!({ "file": file, "node-name": "flash0-image", "ro": !writable });
-            blocks.push(json!({ "device": "", "qdev": "/machine/peripheral/flash0/flash0.0/legacy[0]", "inserted": inserted }));
+            blocks.push(
+                json!({ "device": "", "qdev": FLASH_PATH, "inserted": inserted, "tray_open": self.open }),
+            );
         }
         Value::Array(blocks)
     }
