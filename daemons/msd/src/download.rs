@@ -48,12 +48,18 @@ impl Compression {
 pub struct Read {
     name: String,
     size: u64,
-    pieces: mpsc::Receiver<Result<Bytes, Error>>,
+    pieces: mpsc::Receiver<Bytes>,
+    progress: Arc<Progress>,
 }
 
 impl Read {
-    pub(crate) fn new(name: String, size: u64, pieces: mpsc::Receiver<Result<Bytes, Error>>) -> Self {
-        Self { name, size, pieces }
+    pub(crate) fn new(
+        name: String,
+        size: u64,
+        pieces: mpsc::Receiver<Bytes>,
+        progress: Arc<Progress>,
+    ) -> Self {
+        Self { name, size, pieces, progress }
     }
 
     /// The image's name, without a suffix for the packing.
@@ -73,7 +79,10 @@ impl Read {
     /// # Errors
     /// [`Error::Io`], [`Error::Cancelled`]; nothing follows.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        self.pieces.recv().await.transpose()
+        match self.pieces.recv().await {
+            Some(piece) => Ok(Some(piece)),
+            None => self.progress.failed().map_or(Ok(None), Err),
+        }
     }
 }
 
@@ -91,12 +100,12 @@ pub(crate) struct Download {
 pub(crate) struct Out<'a> {
     pub(crate) runtime: &'a Handle,
     pub(crate) cancel: &'a CancellationToken,
-    pub(crate) pieces: &'a mpsc::Sender<Result<Bytes, Error>>,
+    pub(crate) pieces: &'a mpsc::Sender<Bytes>,
 }
 
 impl Out<'_> {
     /// An error means that nobody wants more.
-    fn send(&self, piece: Result<Bytes, Error>) -> io::Result<()> {
+    fn send(&self, piece: Bytes) -> io::Result<()> {
         match transfer::wait(self.runtime, self.cancel, self.pieces.send(piece)) {
             Some(Ok(())) => Ok(()),
             Some(Err(_)) | None => Err(io::ErrorKind::BrokenPipe.into()),
@@ -121,15 +130,14 @@ impl Download {
     /// Reads to the end, or until the client leaves or the transfer is cancelled. Blocks; runs on its own thread.
     pub(crate) fn run(self, out: &Out<'_>, progress: &Arc<Progress>) {
         let Err(error) = self.pump(out, progress) else { return };
-        // Without a client there is nobody to tell. The last message must not wait for a client that does not read.
-        let told = if out.cancel.is_cancelled() { Error::Cancelled } else { failed(&self.path)(error) };
-        let _ = out.pieces.try_send(Err(told));
+        // Not by the queue: it may be full, and who cancels must not wait for a client that does not read.
+        progress.fail(&if out.cancel.is_cancelled() { Error::Cancelled } else { failed(&self.path)(error) });
     }
 
     fn pump(&self, out: &Out<'_>, progress: &Progress) -> io::Result<()> {
         let gather = Gather { out, buffer: Vec::with_capacity(self.piece), piece: self.piece };
         match self.compression {
-            Compression::None => self.read(progress, |data| out.send(Ok(data))),
+            Compression::None => self.read(progress, |data| out.send(data)),
             Compression::Zstd => {
                 let mut encoder = zstd::stream::write::Encoder::new(gather, ZSTD_LEVEL)?;
                 self.read(progress, |data| encoder.write_all(&data))?;
@@ -178,7 +186,7 @@ impl Gather<'_> {
             return Ok(());
         }
         let data = std::mem::replace(&mut self.buffer, Vec::with_capacity(self.piece));
-        self.out.send(Ok(data.into()))
+        self.out.send(data.into())
     }
 }
 

@@ -397,6 +397,7 @@ impl Owner {
         let (pieces, outbox) = mpsc::channel(transfer::QUEUE);
         let (progress, cancel) = (Arc::new(Progress::default()), self.stop.child_token());
         let (report, ended) = oneshot::channel();
+        let read = Read::new(image.clone(), size, outbox, Arc::clone(&progress));
         let (runtime, seen, token, name) =
             (Handle::current(), Arc::clone(&progress), cancel.clone(), image.clone());
         transfer::start("msd-read", move || {
@@ -409,14 +410,14 @@ impl Owner {
         })?;
         self.active = Some(Active {
             direction: Direction::Out,
-            name: image.clone(),
+            name: image,
             size,
             progress,
             cancel,
             ended,
             permit: None,
         });
-        Ok(Read::new(image, size, outbox))
+        Ok(read)
     }
 
     /// Ends a transfer under way and waits for its thread.

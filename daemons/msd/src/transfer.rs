@@ -35,9 +35,14 @@ impl Progress {
         let _ = self.failure.set(error.clone());
     }
 
+    /// What went wrong, if anything did.
+    pub(crate) fn failed(&self) -> Option<Error> {
+        self.failure.get().cloned()
+    }
+
     /// Why the other side has gone.
     pub(crate) fn failure(&self) -> Error {
-        self.failure.get().cloned().unwrap_or(Error::Stopped)
+        self.failed().unwrap_or(Error::Stopped)
     }
 }
 

@@ -446,6 +446,21 @@ async fn a_file_cut_while_it_is_read_is_an_error_not_a_short_file() {
 }
 
 #[tokio::test]
+async fn a_read_that_was_cancelled_never_looks_like_a_whole_one() {
+    let house = House::with(&[("x", &pattern(8_000_000))]).await;
+    let mut read = house.msd.begin_read("x", Compression::None).await.unwrap();
+    // The client does not read: everything between it and the file is full when this comes.
+    house.msd.reset().await.unwrap();
+    let error = loop {
+        match read.chunk().await {
+            Ok(piece) => assert!(piece.is_some(), "the file ended as if it were whole"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error, Error::Cancelled);
+}
+
+#[tokio::test]
 async fn progress_is_shown_while_data_flows() {
     let mut house = House::with(&[]).await;
     let mut write = house.msd.begin_write("x", 100, false).await.unwrap();
