@@ -255,6 +255,8 @@ async fn a_logout_that_was_answered_is_not_undone_by_a_kill_at_that_moment() {
     let house = House::new();
     let kvmd = house.start();
     let tokens = [kvmd.login(0).await, kvmd.login(0).await];
+    pass(2).await;
+    assert!(house.start().auth.check_token(tokens[0].as_str()).is_ok(), "there is something to undo");
     assert_eq!(kvmd.auth.logout("admin").await.unwrap(), 2);
     let other = house.start();
     for token in tokens {
