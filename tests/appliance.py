@@ -196,9 +196,9 @@ class Socket:
 
 
 class Appliance:
-    """Starts `scripts/run` and stops it; `url` is known once the first request would succeed."""
+    """Starts `scripts/run` (or another `command` with its flags) and stops it; `url` is known once the first request would succeed."""
 
-    def __init__(self, target, configs=(), state=None, settings=None):
+    def __init__(self, target, configs=(), state=None, settings=None, command=None):
         self.directory = tempfile.TemporaryDirectory(prefix="kvmd-test-")
         self.state = pathlib.Path(state or self.directory.name) / "state"
         self.state.mkdir(exist_ok=True)
@@ -207,8 +207,8 @@ class Appliance:
         self.state.chmod(0o755)
         self.https_port, self.http_port = free_port(), free_port()
         self.log_path = pathlib.Path(self.directory.name) / "run.log"
-        command = [ROOT / "scripts/run", "--https-port", str(self.https_port), "--http-port", str(self.http_port)]
-        command += ["--state", self.state, "--target", target]
+        command = [*(command or [ROOT / "scripts/run", "--target", target])]
+        command += ["--https-port", str(self.https_port), "--http-port", str(self.http_port), "--state", self.state]
         if settings:
             override = pathlib.Path(self.directory.name) / "settings.yaml"
             override.write_text(settings)
