@@ -1,0 +1,339 @@
+//! How far the host has taken us: the controller's state, told as it changes.
+//!
+//! ```text
+//!            bind             cable            host              host             host
+//!  Unbound ───────▶ NotAttached ──▶ Powered ──▶ Default ──▶ Addressed ──▶ Configured ◀──▶ Suspended
+//!     ▲  unbind                                                               │
+//!     └───────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! The kernel wakes pollers of `/sys/class/udc/NAME/state`. Which controller that is stands in the gadget's `UDC`
+//! file, whose writers are seen by inotify. A look once a second is the net under both: a gadget that is made anew has
+//! another `UDC` file, and not every controller's driver tells.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::Paths;
+
+/// Where the kernel shows its controllers.
+pub(crate) const CLASS: &str = "/sys/class/udc";
+/// How often is looked where nobody tells.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How far the host has taken us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum UdcState {
+    /// The gadget is on no controller: to the host there is no cable.
+    Unbound,
+    /// On a controller that sees no host.
+    NotAttached,
+    /// There is a host.
+    Attached,
+    /// It gives power.
+    Powered,
+    /// It has reset us.
+    Default,
+    /// It has given us an address.
+    Addressed,
+    /// It uses us.
+    Configured,
+    /// It sleeps.
+    Suspended,
+}
+
+impl UdcState {
+    /// The state as the kernel writes it. Words that are none of ours mean that nobody uses us.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        match text.trim() {
+            "attached" => Self::Attached,
+            "powered" => Self::Powered,
+            "default" => Self::Default,
+            "addressed" => Self::Addressed,
+            "configured" => Self::Configured,
+            "suspended" => Self::Suspended,
+            _ => Self::NotAttached,
+        }
+    }
+
+    /// The word for people and programs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unbound => "unbound",
+            Self::NotAttached => "not attached",
+            Self::Attached => "attached",
+            Self::Powered => "powered",
+            Self::Default => "default",
+            Self::Addressed => "addressed",
+            Self::Configured => "configured",
+            Self::Suspended => "suspended",
+        }
+    }
+
+    /// Whether the host takes reports.
+    #[must_use]
+    pub fn is_configured(self) -> bool {
+        self == Self::Configured
+    }
+}
+
+/// The state at this moment.
+#[must_use]
+pub fn read(paths: &Paths) -> UdcState {
+    read_at(paths, CLASS.as_ref())
+}
+
+pub(crate) fn read_at(paths: &Paths, class: &Path) -> UdcState {
+    match paths.udc() {
+        Ok(Some(name)) => std::fs::read_to_string(class.join(name).join("state"))
+            .map_or(UdcState::NotAttached, |text| UdcState::parse(&text)),
+        _ => UdcState::Unbound,
+    }
+}
+
+/// Tells the state as it changes, until `stop`. To be called inside of a runtime; the task it starts ends with `stop`
+/// or when nobody listens any more.
+#[must_use]
+pub fn watch(paths: Paths, stop: CancellationToken) -> watch::Receiver<UdcState> {
+    watch_at(paths, CLASS.into(), stop)
+}
+
+fn watch_at(paths: Paths, class: PathBuf, stop: CancellationToken) -> watch::Receiver<UdcState> {
+    let (sender, receiver) = watch::channel(read_at(&paths, &class));
+    tokio::spawn(async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sender.closed() => {}
+            () = follow(&paths, &class, &sender) => {}
+        }
+    });
+    receiver
+}
+
+async fn follow(paths: &Paths, class: &Path, sender: &watch::Sender<UdcState>) {
+    let mut bindings = Bindings::new(paths.udc_file());
+    let mut open: Option<Open> = None;
+    loop {
+        // Before the name is read: a change after that wakes us.
+        bindings.renew();
+        let name = paths.udc().ok().flatten();
+        if open.as_ref().map(|open| &open.name) != name.as_ref() {
+            open = name.and_then(|name| Open::new(class, name).ok());
+        }
+        let state = match &open {
+            Some(open) => open.read().unwrap_or(UdcState::NotAttached),
+            None => read_at(paths, class),
+        };
+        sender.send_if_modified(|have| std::mem::replace(have, state) != state);
+        tokio::select! {
+            () = told(open.as_ref()) => {}
+            () = bindings.changed() => {}
+            () = tokio::time::sleep(LOOK) => {
+                // A controller that went and came back has another file of the same name.
+                open = None;
+            }
+        }
+    }
+}
+
+async fn told(open: Option<&Open>) {
+    match open {
+        Some(open) => open.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A controller's state file, kept open so that the kernel can tell us.
+struct Open {
+    name: String,
+    file: AsyncFd<File>,
+}
+
+impl Open {
+    fn new(class: &Path, name: String) -> io::Result<Self> {
+        let file = File::open(class.join(&name).join("state"))?;
+        let file = waited_for(file, Interest::PRIORITY)?;
+        Ok(Self { name, file })
+    }
+
+    fn read(&self) -> io::Result<UdcState> {
+        let mut buffer = [0; 64];
+        let len = self.file.get_ref().read_at(&mut buffer, 0)?;
+        Ok(UdcState::parse(&String::from_utf8_lossy(buffer.get(..len).unwrap_or_default())))
+    }
+
+    async fn changed(&self) {
+        match self.file.ready(Interest::PRIORITY).await {
+            Ok(mut ready) => ready.clear_ready(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+/// A descriptor that tasks can wait for.
+#[expect(deprecated, reason = "its successor is an unsafe fn; both types given own the descriptor they name")]
+fn waited_for<T: AsRawFd>(owner: T, interest: Interest) -> io::Result<AsyncFd<T>> {
+    AsyncFd::with_interest(owner, interest)
+}
+
+/// Tells when somebody writes a gadget's `UDC` file.
+struct Bindings {
+    file: PathBuf,
+    queue: Option<AsyncFd<Queue>>,
+    watched: bool,
+}
+
+/// An inotify queue as tokio wants it.
+struct Queue(Inotify);
+
+impl AsRawFd for Queue {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+impl Bindings {
+    fn new(file: PathBuf) -> Self {
+        let queue = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)
+            .map_err(io::Error::from)
+            .and_then(|inotify| waited_for(Queue(inotify), Interest::READABLE));
+        if let Err(error) = &queue {
+            log::debug!("the gadget is only looked at: {error}");
+        }
+        Self { file, queue: queue.ok(), watched: false }
+    }
+
+    /// Watches the file of today, if it is not watched.
+    fn renew(&mut self) {
+        if let Some(queue) = &self.queue
+            && !self.watched
+        {
+            let added = queue.get_ref().0.add_watch(&self.file, AddWatchFlags::IN_MODIFY);
+            self.watched = added.is_ok();
+        }
+    }
+
+    async fn changed(&mut self) {
+        let Some(queue) = &self.queue else { return std::future::pending().await };
+        let Ok(mut ready) = queue.readable().await else { return std::future::pending().await };
+        if let Ok(events) = queue.get_ref().0.read_events() {
+            // The file is gone, and with it the watch.
+            self.watched &= !events.iter().any(|event| event.mask.contains(AddWatchFlags::IN_IGNORED));
+        }
+        ready.clear_ready();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATES: [UdcState; 8] = [
+        UdcState::Unbound,
+        UdcState::NotAttached,
+        UdcState::Attached,
+        UdcState::Powered,
+        UdcState::Default,
+        UdcState::Addressed,
+        UdcState::Configured,
+        UdcState::Suspended,
+    ];
+
+    #[test]
+    fn every_state_of_the_kernel_is_read_as_it_is_called() {
+        for state in STATES.into_iter().filter(|state| *state != UdcState::Unbound) {
+            assert_eq!(UdcState::parse(&format!("{}\n", state.name())), state);
+        }
+        assert_eq!(UdcState::parse("reconnecting\n"), UdcState::NotAttached);
+    }
+
+    struct Fake {
+        dir: tempfile::TempDir,
+        paths: Paths,
+    }
+
+    impl Fake {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let paths = Paths { configfs: dir.path().join("config"), ..Paths::default() };
+            std::fs::create_dir_all(paths.gadget()).unwrap();
+            std::fs::write(paths.udc_file(), "\n").unwrap();
+            for udc in ["a.usb", "b.usb"] {
+                std::fs::create_dir_all(dir.path().join("class").join(udc)).unwrap();
+            }
+            Self { dir, paths }
+        }
+
+        fn class(&self) -> PathBuf {
+            self.dir.path().join("class")
+        }
+
+        fn state(&self, udc: &str, state: &str) {
+            std::fs::write(self.class().join(udc).join("state"), format!("{state}\n")).unwrap();
+        }
+
+        fn bind(&self, udc: &str) {
+            std::fs::write(self.paths.udc_file(), format!("{udc}\n")).unwrap();
+        }
+    }
+
+    async fn becomes(states: &mut watch::Receiver<UdcState>, state: UdcState) {
+        tokio::time::timeout(Duration::from_secs(20), states.wait_for(|have| *have == state))
+            .await
+            .unwrap()
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_state_follows_binding_unbinding_and_another_controller() {
+        let fake = Fake::new();
+        fake.state("a.usb", "configured");
+        fake.state("b.usb", "addressed");
+        let stop = CancellationToken::new();
+        let mut states = watch_at(fake.paths.clone(), fake.class(), stop.clone());
+        assert_eq!(*states.borrow(), UdcState::Unbound);
+        for _ in 0..3 {
+            fake.bind("a.usb");
+            becomes(&mut states, UdcState::Configured).await;
+            fake.bind("b.usb");
+            becomes(&mut states, UdcState::Addressed).await;
+            fake.bind("");
+            becomes(&mut states, UdcState::Unbound).await;
+        }
+        stop.cancel();
+        assert!(states.wait_for(|_| false).await.is_err(), "the task ends with the token");
+    }
+
+    #[tokio::test]
+    async fn a_gadget_that_is_made_anew_is_followed() {
+        let fake = Fake::new();
+        fake.state("a.usb", "suspended");
+        fake.bind("a.usb");
+        let mut states = watch_at(fake.paths.clone(), fake.class(), CancellationToken::new());
+        assert_eq!(*states.borrow(), UdcState::Suspended);
+        std::fs::remove_dir_all(fake.paths.gadget()).unwrap();
+        becomes(&mut states, UdcState::Unbound).await;
+        std::fs::create_dir_all(fake.paths.gadget()).unwrap();
+        fake.bind("a.usb");
+        becomes(&mut states, UdcState::Suspended).await;
+    }
+
+    #[test]
+    fn a_bound_gadget_whose_controller_is_gone_sees_no_host() {
+        let fake = Fake::new();
+        fake.bind("gone.usb");
+        assert_eq!(read_at(&fake.paths, &fake.class()), UdcState::NotAttached);
+    }
+}
