@@ -1,30 +1,31 @@
 //! The task that owns the storage and the drive.
 
+mod flow;
 mod show;
+mod storage;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::download::{Compression, Download, Out, Read};
+use self::flow::{Active, ended};
+use self::storage::{lend, sync};
+use crate::Error;
+use crate::download::{Compression, Read};
 use crate::drive::{Current, Drive, DriveError, Medium, Remount};
 use crate::handle::Settings;
-use crate::model::{Part, State};
+use crate::model::State;
 use crate::name::ImageName;
 use crate::notice::Notice;
 use crate::place::Place;
 use crate::scan::{self, Scan};
 use crate::selection::{Change, Selection};
-use crate::transfer::{self, Progress};
-use crate::upload::{Ended, Upload, Write};
-use crate::{Error, upload};
+use crate::upload::Write;
 
 /// How often progress and free space are shown while data flows.
 const PROGRESS: Duration = Duration::from_secs(1);
@@ -32,8 +33,6 @@ const PROGRESS: Duration = Duration::from_secs(1);
 const MOUNTS: Duration = Duration::from_secs(10);
 /// How long changes are gathered before the storage is looked at again.
 const GATHER: Duration = Duration::from_millis(200);
-/// How long looking at the storage may take: a dead network share must not stop us for good.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
@@ -51,25 +50,6 @@ pub(crate) enum Verb {
 pub(crate) struct Command {
     pub(crate) verb: Verb,
     pub(crate) permit: Option<OwnedSemaphorePermit>,
-}
-
-/// A transfer under way.
-struct Active {
-    direction: Direction,
-    name: String,
-    size: u64,
-    progress: Arc<Progress>,
-    cancel: CancellationToken,
-    ended: oneshot::Receiver<Ended>,
-    /// Held here for a write, which ends with our remount. A read's is held by its thread, which can free it before the
-    /// client sees the last byte.
-    permit: Option<OwnedSemaphorePermit>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    In,
-    Out,
 }
 
 pub(crate) struct Owner {
@@ -311,152 +291,6 @@ impl Owner {
         self.rescan().await;
     }
 
-    /// Gives the region back with the error.
-    async fn begin_write(
-        &mut self,
-        name: ImageName,
-        size: u64,
-        remove_incomplete: bool,
-        permit: Option<OwnedSemaphorePermit>,
-    ) -> Result<Write, (Error, Option<OwnedSemaphorePermit>)> {
-        let own = match self.may_write(name.as_str()).await {
-            Ok(own) => own,
-            Err(error) => return Err((error, permit)),
-        };
-        match self.start_write(name, size, remove_incomplete).await {
-            Ok((write, active)) => {
-                self.active = Some(Active { permit, ..active });
-                Ok(write)
-            }
-            Err(error) => {
-                if own {
-                    self.close_storage().await;
-                }
-                self.rescan().await;
-                Err((error, permit))
-            }
-        }
-    }
-
-    /// Checks, and opens the storage where the image goes to our own part (`true`).
-    async fn may_write(&mut self, image: &str) -> Result<bool, Error> {
-        self.online()?;
-        self.check_disconnected()?;
-        let scan = self.online()?;
-        if scan.images.get(image).is_some_and(|found| found.complete) {
-            return Err(Error::ImageExists(image.to_owned()));
-        }
-        let own = scan::part_of(&scan.parts, image).is_empty();
-        if own {
-            self.open_storage().await?;
-        }
-        Ok(own)
-    }
-
-    async fn start_write(
-        &mut self,
-        name: ImageName,
-        size: u64,
-        remove_incomplete: bool,
-    ) -> Result<(Write, Active), Error> {
-        let (root, window) = (self.settings.root.clone(), self.settings.sync_chunk);
-        let image = name.as_str().to_owned();
-        let prepare = move || Upload::prepare(&root, name, size, remove_incomplete, window);
-        let prepared = spawn_blocking(prepare).await.unwrap_or(Err(Error::Stopped))?;
-        let (pieces, inbox) = mpsc::channel::<upload::Piece>(transfer::QUEUE);
-        let (progress, cancel) = (Arc::new(Progress::default()), self.stop.child_token());
-        let (report, ended) = oneshot::channel();
-        let (runtime, seen, token) = (Handle::current(), Arc::clone(&progress), cancel.clone());
-        transfer::start("msd-write", move || {
-            let _ = report.send(prepared.run(&runtime, inbox, &seen, &token));
-        })?;
-        log::info!("writing {image:?}, {size} bytes");
-        self.rescan_at = Some(Instant::now());
-        let write = Write::new(image.clone(), size, pieces, Arc::clone(&progress));
-        Ok((
-            write,
-            Active { direction: Direction::In, name: image, size, progress, cancel, ended, permit: None },
-        ))
-    }
-
-    async fn begin_read(
-        &mut self,
-        image: String,
-        compression: Compression,
-        permit: Option<OwnedSemaphorePermit>,
-    ) -> Result<Read, Error> {
-        self.online()?;
-        self.check_disconnected()?;
-        if !self.online()?.images.contains_key(&image) {
-            return Err(Error::UnknownImage(image));
-        }
-        let (root, name, piece) = (self.settings.root.clone(), image.clone(), self.settings.read_chunk);
-        let open = move || Download::open(&root, &name, compression, piece);
-        let download = spawn_blocking(open).await.unwrap_or(Err(Error::Stopped))?;
-        let size = download.size;
-        let (pieces, outbox) = mpsc::channel(transfer::QUEUE);
-        let (progress, cancel) = (Arc::new(Progress::default()), self.stop.child_token());
-        let (report, ended) = oneshot::channel();
-        let read = Read::new(image.clone(), size, outbox, Arc::clone(&progress));
-        let (runtime, seen, token, name) =
-            (Handle::current(), Arc::clone(&progress), cancel.clone(), image.clone());
-        transfer::start("msd-read", move || {
-            download.run(&Out { runtime: &runtime, cancel: &token, pieces: &pieces }, &seen);
-            let written = upload::Written { name, size, written: seen.done() };
-            // In this order: when the state says "not busy" the region is free, and when the client sees the end too.
-            drop(permit);
-            let _ = report.send(Ended { result: Ok(written), reply: None });
-            drop(pieces);
-        })?;
-        self.active = Some(Active {
-            direction: Direction::Out,
-            name: image,
-            size,
-            progress,
-            cancel,
-            ended,
-            permit: None,
-        });
-        Ok(read)
-    }
-
-    /// Ends a transfer under way and waits for its thread.
-    async fn end_active(&mut self) {
-        if let Some(active) = &self.active {
-            active.cancel.cancel();
-            let ended = ended(&mut self.active).await;
-            self.end_transfer(ended).await;
-        }
-    }
-
-    async fn end_transfer(&mut self, ended: Option<Ended>) {
-        let Some(active) = self.active.take() else { return };
-        let result = ended.map_or((Err(Error::Stopped), None), |ended| (ended.result, ended.reply));
-        if active.direction == Direction::In {
-            match &result.0 {
-                Ok(written) if result.1.is_some() => {
-                    log::info!("wrote {:?}, {} bytes", written.name, written.written);
-                }
-                Ok(written) => log::warn!(
-                    "the client left after {} of {} bytes of {:?}",
-                    written.written,
-                    active.size,
-                    active.name
-                ),
-                Err(error) => log::error!("writing {:?} failed: {error}", active.name),
-            }
-            if !self.connected() {
-                self.close_storage().await;
-            }
-            self.rescan().await;
-        }
-        self.show();
-        drop(active.permit);
-        if let (result, Some(reply)) = result {
-            let _ = reply.send(result);
-        }
-    }
-
     /// The drive says that something is different. What it holds becomes what is selected.
     fn drive_changed(&mut self) {
         self.seen = self.current.borrow_and_update().clone();
@@ -488,73 +322,6 @@ impl Owner {
         path.strip_prefix(&self.settings.root).unwrap_or(path).to_string_lossy().into_owned()
     }
 
-    async fn open_storage(&mut self) -> Result<(), Error> {
-        self.remount.remount(true).await.map_err(Error::Remount)
-    }
-
-    /// A failure is only told: everything that mattered is done.
-    async fn close_storage(&mut self) {
-        if let Err(why) = self.remount.remount(false).await {
-            log::warn!("the storage stays writable: {why}");
-        }
-    }
-
-    async fn rescan(&mut self) {
-        self.rescan_at = None;
-        let root = self.settings.root.clone();
-        let Some(found) = blocking(move || scan::scan(&root)).await else {
-            log::warn!("the storage does not answer: what is shown may be old");
-            return;
-        };
-        match found {
-            Ok(found) => {
-                self.notice.watch(&found.dirs);
-                if self.scan.is_none() {
-                    log::info!(
-                        "storage {} is online, {} images",
-                        self.settings.root.display(),
-                        found.images.len()
-                    );
-                }
-                self.scan = Some(found);
-            }
-            Err(error) => {
-                if self.scan.take().is_some() {
-                    log::warn!("storage {} is offline: {error}", self.settings.root.display());
-                }
-            }
-        }
-        self.forget_a_vanished_image();
-    }
-
-    fn forget_a_vanished_image(&mut self) {
-        let Some(scan) = &self.scan else { return };
-        let gone = self.selection.image.as_deref().is_some_and(|image| !scan.images.contains_key(image));
-        if gone && !self.connected() {
-            self.selection.image = None;
-        }
-    }
-
-    /// Free space goes down while an image is written.
-    async fn measure(&mut self) {
-        let Some(scan) = &self.scan else { return };
-        let (root, parts) = (self.settings.root.clone(), scan.parts.clone());
-        if let (Some(parts), Some(scan)) = (blocking(move || measure(&root, parts)).await, &mut self.scan) {
-            scan.parts = parts;
-        }
-    }
-
-    /// Mounts come and go without a file event.
-    async fn look_at_mounts(&mut self) {
-        let root = self.settings.root.clone();
-        let found = blocking(move || (root.is_dir(), scan::mount_points(&root))).await;
-        let Some((there, mounts)) = found else { return };
-        let known = self.scan.as_ref().map(|scan| &scan.mounts);
-        if known != there.then_some(&mounts) {
-            self.rescan().await;
-        }
-    }
-
     fn online(&self) -> Result<&Scan, Error> {
         if self.seen == Current::Absent {
             return Err(Error::Offline);
@@ -573,50 +340,6 @@ impl Owner {
     fn check_disconnected(&self) -> Result<(), Error> {
         if self.connected() { Err(Error::Connected) } else { Ok(()) }
     }
-}
-
-/// The end of the transfer under way; never, without one. `None`: its thread died.
-async fn ended(active: &mut Option<Active>) -> Option<Ended> {
-    match active {
-        Some(active) => (&mut active.ended).await.ok(),
-        None => std::future::pending().await,
-    }
-}
-
-/// Runs something that may block for long, and gives up on it after [`PATIENCE`].
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    timeout(PATIENCE, spawn_blocking(work)).await.ok()?.ok()
-}
-
-/// Lets the target's emulator write the image. A failure is only told: whether it may write after all (it may be the
-/// same user as we are, or the file be everybody's) is for the drive to find out.
-async fn lend(root: PathBuf, image: String) {
-    if let Ok(Err(error)) = spawn_blocking(move || Place::find(&root, &image)?.lend()).await {
-        log::warn!("the target may not be able to write: {error}");
-    }
-}
-
-/// What the target wrote is on the disk before we say that the drive is out.
-async fn sync(root: PathBuf, path: PathBuf) {
-    let sync = move || -> Result<(), Error> {
-        let file = match path.strip_prefix(&root).ok().and_then(Path::to_str) {
-            Some(image) => Place::find(&root, image)?.open()?,
-            // Put in by hand from elsewhere.
-            None => std::fs::File::open(&path).map_err(transfer::failed(&path))?,
-        };
-        file.sync_all().map_err(transfer::failed(&path))
-    };
-    if let Ok(Err(error)) = spawn_blocking(sync).await {
-        log::error!("what the target wrote may not be on the disk: {error}");
-    }
-}
-
-fn measure(root: &Path, parts: BTreeMap<String, Part>) -> BTreeMap<String, Part> {
-    let now = |(key, part): (String, Part)| {
-        let space = scan::space(&root.join(&key)).map_or(part, |now| Part { writable: part.writable, ..now });
-        (key, space)
-    };
-    parts.into_iter().map(now).collect()
 }
 
 fn drive_failed(error: DriveError) -> Error {

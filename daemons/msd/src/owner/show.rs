@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::{Direction, Owner};
+use super::Owner;
+use super::flow::Direction;
 use crate::model::{DriveImage, DriveState, Image, State, Storage, Transfer};
 use crate::scan::Scan;
 use crate::selection::Selection;
