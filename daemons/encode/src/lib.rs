@@ -5,21 +5,28 @@
 //!
 //! | Input | Way |
 //! |---|---|
-//! | `Bgrx` | libjpeg-turbo's own colour converter (SIMD), chroma 4:2:0 |
-//! | `Yuv420`, `Yuv422` | planes as they are, no colour conversion |
-//! | `Yuyv`, `Uyvy` | taken apart into planes (the compiler vectorises it), 4:2:2 |
+//! | `Bgrx`, `Rgb24`, `Bgr24` | libjpeg-turbo's own colour converter (SIMD) |
+//! | `Yuv420`, `Yuv422` | planes as they are, no colour conversion; 4:2:2 is halved to 4:2:0 if asked for |
+//! | `Nv12`, `Yuyv`, `Uyvy` | taken apart into planes (the compiler vectorises it) |
+//! | `Jpeg` | passed on |
+//!
+//! and nothing is encoded twice: a picture is made of strips, and one that did not change is taken from the last JPEG
+//! (`docs/decisions/0010-strips.md`). A KVM's screen is still most of the time.
 //!
 //! [`preview`] makes a smaller JPEG of one (API.md 8.7). YUV is taken as JPEG means it: BT.601, full range; a source
-//! with a limited range (most HDMI) needs its levels stretched, which belongs to the V4L2 source to come.
+//! with a limited range (most HDMI) needs its levels stretched, which belongs to the V4L2 source.
 //!
 //! No state but buffers, no thread, no I/O, no clock. H.264 is another encoder of this crate, later.
 
 mod jpeg;
+mod kept;
+mod markers;
 mod planes;
 mod preview;
+mod tables;
 mod view;
 
-pub use jpeg::Jpeg;
+pub use jpeg::{Chroma, Jpeg};
 pub use preview::{dimensions, fit, preview};
 pub use view::{Format, View};
 
@@ -44,6 +51,9 @@ pub enum Error {
         /// Bytes needed.
         need: usize,
     },
+    /// What came as a JPEG cannot be passed on.
+    #[error("the source's JPEG: {0}")]
+    Jpeg(&'static str),
     /// The library refused: a damaged JPEG, or no memory.
     #[error("libjpeg-turbo: {0}")]
     Library(#[from] turbojpeg::Error),

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::Error;
+use crate::markers::Markers;
 
 /// Longest side of a picture in pixels.
 pub(crate) const MAX_SIDE: u32 = 16_384;
@@ -20,13 +21,43 @@ pub enum Format {
     Yuyv,
     /// Two pixels in four bytes: U, Y, V, Y.
     Uyvy,
+    /// A plane Y, then one of pairs U, V, both with the same stride; chroma halved both ways (V4L2 `NV12`).
+    Nv12,
+    /// Three bytes a pixel: red, green, blue (V4L2 `RGB3`).
+    Rgb24,
+    /// Three bytes a pixel: blue, green, red (V4L2 `BGR3`).
+    Bgr24,
+    /// A JPEG already (V4L2 `MJPG`, `JPEG`): passed on, see [`View::jpeg`].
+    Jpeg,
 }
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Bgrx, Self::Yuv420, Self::Yuv422, Self::Yuyv, Self::Uyvy];
+    pub const ALL: [Self; 9] = [
+        Self::Bgrx,
+        Self::Yuv420,
+        Self::Yuv422,
+        Self::Yuyv,
+        Self::Uyvy,
+        Self::Nv12,
+        Self::Rgb24,
+        Self::Bgr24,
+        Self::Jpeg,
+    ];
 
-    /// Its name in settings and messages: `bgrx`, `yuv420`, `yuv422`, `yuyv`, `uyvy`.
+    /// Those that are pixels in lines: all but [`Format::Jpeg`].
+    pub const RAW: [Self; 8] = [
+        Self::Bgrx,
+        Self::Yuv420,
+        Self::Yuv422,
+        Self::Yuyv,
+        Self::Uyvy,
+        Self::Nv12,
+        Self::Rgb24,
+        Self::Bgr24,
+    ];
+
+    /// Its name in settings and messages: `bgrx`, `yuv420`, `yuv422`, `yuyv`, `uyvy`, `nv12`, `rgb24`, `bgr24`, `jpeg`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -35,6 +66,10 @@ impl Format {
             Self::Yuv422 => "yuv422",
             Self::Yuyv => "yuyv",
             Self::Uyvy => "uyvy",
+            Self::Nv12 => "nv12",
+            Self::Rgb24 => "rgb24",
+            Self::Bgr24 => "bgr24",
+            Self::Jpeg => "jpeg",
         }
     }
 
@@ -44,29 +79,34 @@ impl Format {
         Self::ALL.into_iter().find(|format| format.name() == name)
     }
 
-    /// Bytes of a line (of the first plane) without padding.
+    /// Bytes of a line (of the first plane) without padding; 0 for a JPEG, which has no lines.
     #[must_use]
     pub fn line_bytes(self, width: u32) -> usize {
         let width = width as usize;
         match self {
             Self::Bgrx => width * 4,
+            Self::Rgb24 | Self::Bgr24 => width * 3,
             Self::Yuv420 | Self::Yuv422 => width,
+            Self::Nv12 => width.div_ceil(2) * 2,
             Self::Yuyv | Self::Uyvy => width.div_ceil(2) * 4,
+            Self::Jpeg => 0,
         }
     }
 
-    /// Bytes of a picture with lines of `stride` bytes; chroma planes have half the stride, rounded up.
-    /// Saturates instead of overflowing.
+    /// Bytes of a picture with lines of `stride` bytes; the chroma planes of `yuv420` and `yuv422` have half the
+    /// stride, rounded up. Saturates instead of overflowing; 0 for a JPEG.
     #[must_use]
     pub fn picture_bytes(self, height: u32, stride: usize) -> usize {
         let height = height as usize;
-        let first = stride.saturating_mul(height);
-        let chroma_rows = match self {
-            Self::Bgrx | Self::Yuyv | Self::Uyvy => 0,
-            Self::Yuv420 => height.div_ceil(2),
-            Self::Yuv422 => height,
+        let half = stride.div_ceil(2);
+        let chroma = match self {
+            Self::Bgrx | Self::Rgb24 | Self::Bgr24 | Self::Yuyv | Self::Uyvy => 0,
+            Self::Yuv420 => half.saturating_mul(height.div_ceil(2)).saturating_mul(2),
+            Self::Yuv422 => half.saturating_mul(height).saturating_mul(2),
+            Self::Nv12 => stride.saturating_mul(height.div_ceil(2)),
+            Self::Jpeg => return 0,
         };
-        first.saturating_add(stride.div_ceil(2).saturating_mul(chroma_rows).saturating_mul(2))
+        stride.saturating_mul(height).saturating_add(chroma)
     }
 }
 
@@ -76,7 +116,8 @@ impl fmt::Display for Format {
     }
 }
 
-/// A picture: pixels borrowed from whoever captured them. Its numbers fit together, [`View::new`] saw to that.
+/// A picture: pixels (or a JPEG) borrowed from whoever captured them. Its numbers fit together, [`View::new`] and
+/// [`View::jpeg`] saw to that.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct View<'a> {
     format: Format,
@@ -92,7 +133,8 @@ impl<'a> View<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Size`]; [`Error::TooShort`] when `stride` is less than a line or `data` less than the picture.
+    /// [`Error::Size`]; [`Error::TooShort`] when `stride` is less than a line or `data` less than the picture. For
+    /// [`Format::Jpeg`] those of [`View::jpeg`], and [`Error::Jpeg`] when it has another size.
     pub fn new(
         format: Format,
         width: u32,
@@ -104,11 +146,36 @@ impl<'a> View<'a> {
         if !sides.contains(&width) || !sides.contains(&height) {
             return Err(Error::Size { width, height });
         }
+        if format == Format::Jpeg {
+            let view = Self::jpeg(data)?;
+            let as_told = (view.width, view.height) == (width, height);
+            return if as_told {
+                Ok(view)
+            } else {
+                Err(Error::Jpeg("its size is not the one it should have"))
+            };
+        }
         let need = format.picture_bytes(height, stride.max(format.line_bytes(width)));
         if stride < format.line_bytes(width) || data.len() < need {
             return Err(Error::TooShort { have: data.len(), stride, need });
         }
         Ok(Self { format, width, height, stride, data: &data[..need] })
+    }
+
+    /// A picture that came as a JPEG; its size is what it says itself. What follows its end (capture devices pad) is
+    /// left off. Looked at cheaply: its segments and its two ends, not the coded picture.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Jpeg`] for what is none, is cut off or is of a kind that browsers do not show, [`Error::Size`].
+    pub fn jpeg(data: &'a [u8]) -> Result<Self, Error> {
+        let markers = Markers::read(data)?;
+        let (width, height) = (markers.width.into(), markers.height.into());
+        let sides = 1..=MAX_SIDE;
+        if !sides.contains(&width) || !sides.contains(&height) {
+            return Err(Error::Size { width, height });
+        }
+        Ok(Self { format: Format::Jpeg, width, height, stride: 0, data: &data[..markers.end] })
     }
 
     /// A picture without padding between its lines.
@@ -138,17 +205,51 @@ impl<'a> View<'a> {
         self.height
     }
 
-    /// Bytes from line to line of the first plane.
+    /// Bytes from line to line of the first plane; 0 for a JPEG.
     #[must_use]
     pub fn stride(&self) -> usize {
         self.stride
     }
 
-    /// The pixels, all planes.
+    /// The pixels, all planes; or the JPEG.
     #[must_use]
     pub fn data(&self) -> &'a [u8] {
         self.data
     }
+
+    /// Its planes in the order in which they lie in memory; none for a JPEG.
+    pub(crate) fn planes(&self) -> impl Iterator<Item = Plane<'a>> + use<'a> {
+        let (width, height) = (self.width as usize, self.height as usize);
+        let (pair, half_rows) = (width.div_ceil(2), height.div_ceil(2));
+        let half_stride = self.stride.div_ceil(2);
+        let first = (self.stride, self.format.line_bytes(self.width), height);
+        let shapes: [(usize, usize, usize); 3] = match self.format {
+            Format::Bgrx | Format::Rgb24 | Format::Bgr24 | Format::Yuyv | Format::Uyvy => {
+                [first, (0, 0, 0), (0, 0, 0)]
+            }
+            Format::Yuv420 => [first, (half_stride, pair, half_rows), (half_stride, pair, half_rows)],
+            Format::Yuv422 => [first, (half_stride, pair, height), (half_stride, pair, height)],
+            Format::Nv12 => [first, (self.stride, pair * 2, half_rows), (0, 0, 0)],
+            Format::Jpeg => [(0, 0, 0); 3],
+        };
+        let mut rest = self.data;
+        shapes.into_iter().filter(|(stride, ..)| *stride > 0).map(move |(stride, line_bytes, rows)| {
+            let (data, after) = rest.split_at(stride * rows);
+            rest = after;
+            Plane { data, stride, line_bytes, rows }
+        })
+    }
+}
+
+/// One plane of a picture.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plane<'a> {
+    /// `rows` lines of `stride` bytes.
+    pub(crate) data: &'a [u8],
+    pub(crate) stride: usize,
+    /// Bytes of a line that are pixels.
+    pub(crate) line_bytes: usize,
+    pub(crate) rows: usize,
 }
 
 impl fmt::Debug for View<'_> {
@@ -180,6 +281,24 @@ mod tests {
         assert_eq!(Format::Yuv422.picture_bytes(3, 5), 15 + 2 * 3 * 3);
         assert_eq!(Format::Yuyv.line_bytes(5), 12);
         assert_eq!(Format::Yuyv.picture_bytes(3, 12), 36);
+        assert_eq!(Format::Nv12.line_bytes(5), 6);
+        assert_eq!(Format::Nv12.picture_bytes(3, 8), 24 + 2 * 8);
+        assert_eq!(Format::Bgr24.picture_bytes(2, Format::Bgr24.line_bytes(5)), 30);
+    }
+
+    #[test]
+    fn the_planes_are_all_of_the_picture_in_its_order() {
+        for format in Format::RAW {
+            let stride = format.line_bytes(5) + 3;
+            let data: Vec<u8> = (0..=255).cycle().take(format.picture_bytes(7, stride)).collect();
+            let view = View::new(format, 5, 7, stride, &data).unwrap();
+            let together: Vec<u8> = view.planes().flat_map(|plane| plane.data.to_vec()).collect();
+            assert_eq!(together, data, "{format}");
+            for plane in view.planes() {
+                assert_eq!(plane.data.len(), plane.stride * plane.rows, "{format}");
+                assert!(plane.line_bytes <= plane.stride, "{format}");
+            }
+        }
     }
 
     #[test]

@@ -14,6 +14,21 @@ fn plain(format: Format, height: u32, stride: usize) -> Vec<u8> {
         Format::Bgrx => data.as_chunks_mut::<4>().0.fill([50, 100, 200, 7]),
         Format::Yuyv => data.as_chunks_mut::<4>().0.fill([y, u, y, v]),
         Format::Uyvy => data.as_chunks_mut::<4>().0.fill([u, y, v, y]),
+        Format::Rgb24 => {
+            for line in data.chunks_mut(stride) {
+                line.as_chunks_mut::<3>().0.fill([200, 100, 50]);
+            }
+        }
+        Format::Bgr24 => {
+            for line in data.chunks_mut(stride) {
+                line.as_chunks_mut::<3>().0.fill([50, 100, 200]);
+            }
+        }
+        Format::Nv12 => {
+            data[..luma].fill(y);
+            data[luma..].as_chunks_mut::<2>().0.fill([u, v]);
+        }
+        Format::Jpeg => {}
         Format::Yuv420 | Format::Yuv422 => {
             let chroma = (data.len() - luma) / 2;
             data[..luma].fill(y);
@@ -38,7 +53,7 @@ fn assert_plain(jpeg: &[u8], width: u32, height: u32) {
 proptest! {
     #[test]
     fn every_format_keeps_its_colour_at_every_size(
-        format in prop::sample::select(Format::ALL.to_vec()), width in 1_u32..70, height in 1_u32..50, pad in 0_usize..9,
+        format in prop::sample::select(Format::RAW.to_vec()), width in 1_u32..70, height in 1_u32..50, pad in 0_usize..9,
     ) {
         let stride = format.line_bytes(width) + pad * 4;
         let data = plain(format, height, stride);
@@ -48,7 +63,7 @@ proptest! {
 
     #[test]
     fn the_worst_noise_at_the_best_quality_fits_the_buffer(
-        format in prop::sample::select(Format::ALL.to_vec()), width in 1_u32..40, height in 1_u32..40, seed in any::<u32>(),
+        format in prop::sample::select(Format::RAW.to_vec()), width in 1_u32..40, height in 1_u32..40, seed in any::<u32>(),
     ) {
         let mut state = seed | 1;
         let data: Vec<u8> = (0..format.picture_bytes(height, format.line_bytes(width)))
