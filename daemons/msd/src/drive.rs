@@ -32,6 +32,15 @@ pub enum Current {
     Holds(Medium),
 }
 
+/// How a drive stands, whatever is in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flags {
+    /// A CD drive, else a flash drive.
+    pub cdrom: bool,
+    /// The target may write.
+    pub rw: bool,
+}
+
 /// Why a drive refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DriveError {
@@ -59,6 +68,11 @@ pub trait Drive: Send {
 
     /// What it holds, kept up to date by the driver: also when the target ejects, or the drive comes and goes.
     fn current(&self) -> watch::Receiver<Current>;
+
+    /// How it stands while it is empty; `None` for one that has no say in it.
+    fn flags(&mut self) -> Doing<'_, Option<Flags>> {
+        Box::pin(std::future::ready(None))
+    }
 }
 
 impl<D: Drive + ?Sized> Drive for Box<D> {
@@ -72,6 +86,10 @@ impl<D: Drive + ?Sized> Drive for Box<D> {
 
     fn current(&self) -> watch::Receiver<Current> {
         (**self).current()
+    }
+
+    fn flags(&mut self) -> Doing<'_, Option<Flags>> {
+        (**self).flags()
     }
 }
 

@@ -15,7 +15,7 @@
 //! and when it ends it leaves the drive as it is. (A daemon that restarts in the middle of an installation must not
 //! pull the disk out of it.) Only transfers are ended, and the storage is closed where nothing needs it.
 //!
-//! Drives: [`VmDrive`] (a virtual machine), [`FakeDrive`]; "not fitted" is [`Msd::disabled`].
+//! Drives: [`Otg`] (a USB gadget), [`VmDrive`] (a virtual machine), [`FakeDrive`]; "not fitted" is [`Msd::disabled`].
 //!
 //! Others write in the storage too, so no symbolic link in it is ever followed (module `place`).
 //!
@@ -29,6 +29,7 @@ mod model;
 mod mounts;
 mod name;
 mod notice;
+mod otg;
 mod owner;
 mod place;
 mod remount;
@@ -39,10 +40,11 @@ mod upload;
 mod vm;
 
 pub use download::{Compression, Read};
-pub use drive::{Current, Doing, Drive, DriveError, Medium, Remount};
+pub use drive::{Current, Doing, Drive, DriveError, Flags, Medium, Remount};
 pub use fake::{Deed, Fake, FakeDrive, FakeRemount};
 pub use handle::{Msd, Settings, spawn};
 pub use model::{DriveImage, DriveState, Image, Part, State, Storage, Transfer};
+pub use otg::Otg;
 pub use remount::Plain;
 pub use upload::{Write, Written};
 pub use vm::VmDrive;
