@@ -11,6 +11,7 @@ use tokio::sync::{Mutex, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::link::Presence;
 use crate::owner::Owner;
 use crate::queue::{Entry, Queue, Task};
 use crate::{Event, Link, MouseOutput, Settings, State};
@@ -93,7 +94,7 @@ fn run<L: Link>(mut owner: Owner<L>, queue: &Queue, publish: &watch::Sender<Stat
     let _close = Close(queue, publish);
     loop {
         let task = queue.take(owner.wake_at(queue.last_event()));
-        let counts = matches!(task, Task::Clear | Task::Entry(_));
+        let counts = matches!(task, Task::Clear { .. } | Task::Entry(_));
         if matches!(task, Task::Stop) {
             break;
         }
@@ -117,7 +118,7 @@ fn run<L: Link>(mut owner: Owner<L>, queue: &Queue, publish: &watch::Sender<Stat
 async fn supervise(
     shared: Arc<Shared>,
     mut leds: Option<watch::Receiver<hid_wire::Leds>>,
-    mut presence: Option<watch::Receiver<bool>>,
+    mut presence: Option<watch::Receiver<Presence>>,
     mut end: oneshot::Receiver<()>,
     stop: CancellationToken,
 ) {
@@ -176,7 +177,7 @@ impl Hid {
         self.shared.queue.clear(false);
     }
 
-    /// As [`Self::clear`], and ends text being typed.
+    /// As [`Self::clear`], ends text being typed, and starts the far end of the link anew where it is a device of its own.
     pub fn reset(&self) {
         self.shared.queue.clear(true);
     }

@@ -11,9 +11,9 @@
 //!                                │        └── retry, jiggler   └──> lights, presence of the host
 //!                                └──> watch::Receiver<State>
 //!
-//! each device:  Online ──send fails──> Offline, last report owed ──150 tries, 0.1 s apart──> Offline
-//!                  ^                            │                                              │
-//!                  └─────── a send succeeds (a retry, a newer event, or the host is back) ─────┘
+//! each device:  Online ──send fails──> Offline, last report owed ──150 tries, 0.1 s apart──> Offline, state owed
+//!                  ^                            │                                              │ (tried rarely, and
+//!                  └─────── a send succeeds (a retry, a newer event, or the host is back) ─────┘  when the host comes)
 //! ```
 //!
 //! * The queue is bounded and nobody waits for it but text and clicks: when it is full, presses and movements are lost,

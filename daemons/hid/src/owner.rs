@@ -1,26 +1,35 @@
 //! Events to reports to the link, with what is known about each device. Knows no clock: time is an argument.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hid_wire::{AbsoluteMouse, Device, Keyboard, RelativeMouse, Report, deltas};
 use log::{error, info};
 
 use crate::jiggler::{Nudge, Schedule};
+use crate::link::Presence;
 use crate::queue::{Entry, Task};
 use crate::{Event, Link, MouseOutput, Settings, State, link, state};
+
+/// Between two tries after those that were asked for: a host that is there must hear of the last release in the end.
+const SLOW_RETRY: Duration = Duration::from_secs(2);
 
 /// What became of the last report of a device.
 #[derive(Debug)]
 struct Delivery {
     online: bool,
-    /// The last report, while the link has not taken it and there is hope.
+    /// Something was sent since the host last came. A report that is under way when a host leaves may be lost without
+    /// anybody noticing, so the host hears the final state again when it is back.
+    used: bool,
+    /// The last report, while the host has not taken it.
     owed: Option<Owed>,
 }
 
 #[derive(Debug)]
 struct Owed {
     report: Report,
+    /// The link has it, and must not get it again.
+    handed_over: bool,
     tries_left: u32,
     at: Instant,
 }
@@ -35,7 +44,7 @@ pub(crate) struct Owner<L: Link> {
     relative: RelativeMouse,
     output: MouseOutput,
     jiggler: Schedule,
-    present: bool,
+    presence: Presence,
     deliveries: [Delivery; 3],
     state: State,
 }
@@ -47,10 +56,11 @@ impl<L: Link> Owner<L> {
         let mut absolute = AbsoluteMouse::with_ranges(settings.x_range, settings.y_range);
         absolute.set_doubled(output == MouseOutput::UsbWin98);
         let active = settings.jiggler_enabled && settings.jiggler_active;
-        let present = link.presence().is_none_or(|presence| *presence.borrow());
+        let presence = link.presence().map_or(Presence::Here { arrival: 0 }, |presence| *presence.borrow());
+        let present = presence.is_here();
         let leds = link.leds().map(|leds| *leds.borrow()).unwrap_or_default();
         let state = State {
-            online: true,
+            online: presence != Presence::Broken,
             busy: false,
             connected: link.connected(),
             keyboard: state::Keyboard { online: present, leds, outputs: state::Outputs::default() },
@@ -65,12 +75,12 @@ impl<L: Link> Owner<L> {
             jiggler: Schedule::new(settings.jiggler_interval, active, seed),
             keyboard: Keyboard::new(),
             relative: RelativeMouse::new(),
-            deliveries: Device::ALL.map(|_| Delivery { online: true, owed: None }),
+            deliveries: Device::ALL.map(|_| Delivery { online: true, used: false, owed: None }),
             settings,
             link,
             absolute,
             output,
-            present,
+            presence,
             state,
         };
         let available = owner.settings.mice.outputs();
@@ -88,9 +98,14 @@ impl<L: Link> Owner<L> {
     pub(crate) fn handle(&mut self, task: Task, now: Instant) {
         match task {
             Task::Stop | Task::Wake => {}
-            Task::Clear => self.release_all(now),
+            Task::Clear { reset } => {
+                if reset && let Err(error) = self.link.reset() {
+                    info!("the far end of the link goes on as it is: {error}");
+                }
+                self.release_all(now);
+            }
             Task::Leds(leds) => self.state.keyboard.leds = leds,
-            Task::Present(present) => self.set_present(present, now),
+            Task::Present(presence) => self.set_presence(presence, now),
             Task::Entry(Entry::Event(event, done)) => {
                 self.event(event, now);
                 if let Some(done) = done {
@@ -125,7 +140,9 @@ impl<L: Link> Owner<L> {
 
     /// When [`Self::tick`] will have something to do, if nothing else happens.
     pub(crate) fn wake_at(&self, last_event: Instant) -> Option<Instant> {
-        let retries = self.deliveries.iter().filter_map(|delivery| Some(delivery.owed.as_ref()?.at));
+        let is_here = self.presence.is_here();
+        let owed = self.deliveries.iter().filter_map(|delivery| delivery.owed.as_ref());
+        let retries = owed.filter(|owed| owed.is_tried(is_here)).map(|owed| owed.at);
         retries.chain(self.jiggler.wake_at(last_event)).min()
     }
 
@@ -194,37 +211,43 @@ impl<L: Link> Owner<L> {
         self.state.connected = self.link.connected();
     }
 
-    /// A host that comes back hears at once what is down, if it missed anything, or something is held: it may be another
-    /// host than before.
-    fn set_present(&mut self, present: bool, now: Instant) {
-        let came = present && !self.present;
-        self.present = present;
-        if !came {
+    /// A host that comes back hears at once what is down, if it missed anything or may have, or something is held: it may
+    /// be another host than before.
+    fn set_presence(&mut self, presence: Presence, now: Instant) {
+        let before = std::mem::replace(&mut self.presence, presence);
+        if !presence.is_here() || presence == before {
             return;
         }
+        let tries_left = self.settings.retries;
         for device in Device::ALL {
             let current = self.current(device);
-            let tries_left = self.settings.retries;
             let delivery = self.delivery(device);
+            let missed = std::mem::take(&mut delivery.used) || !delivery.online || holds(&current);
             match &mut delivery.owed {
-                Some(owed) => owed.at = now,
-                None if !delivery.online || holds(&current) => {
-                    delivery.owed = Some(Owed { report: current, tries_left, at: now });
+                // It never left, so that it is still news, with its movement.
+                Some(owed) if !owed.handed_over => {
+                    owed.at = now;
+                    owed.tries_left = tries_left;
                 }
-                None => {}
+                _ if missed => {
+                    delivery.owed = Some(Owed { report: current, handed_over: false, tries_left, at: now });
+                }
+                _ => {}
             }
         }
     }
 
     fn send(&mut self, report: Report, now: Instant) {
+        self.delivery(report.device()).used = true;
         // A newer report says all that an older one would have said.
-        let owed = Owed { report, tries_left: self.settings.retries, at: now };
+        let owed = Owed { report, handed_over: false, tries_left: self.settings.retries, at: now };
         self.deliver(owed, now);
     }
 
     fn retry(&mut self, device: Device, now: Instant) {
+        let is_here = self.presence.is_here();
         let delivery = self.delivery(device);
-        if let Some(mut owed) = delivery.owed.take_if(|owed| owed.at <= now) {
+        if let Some(mut owed) = delivery.owed.take_if(|owed| owed.at <= now && owed.is_tried(is_here)) {
             owed.tries_left = owed.tries_left.saturating_sub(1);
             self.deliver(owed, now);
         }
@@ -232,18 +255,21 @@ impl<L: Link> Owner<L> {
 
     fn deliver(&mut self, mut owed: Owed, now: Instant) {
         let device = owed.report.device();
-        let result = self.link.send(&owed.report);
+        let result = if owed.handed_over { self.link.taken(device) } else { self.link.send(&owed.report) };
+        let current = self.current(device);
         let retry_pause = self.settings.retry_pause;
         let delivery = self.delivery(device);
         let was_online = std::mem::replace(&mut delivery.online, result.is_ok());
-        match &result {
-            Ok(()) => delivery.owed = None,
-            Err(_) if owed.tries_left == 0 => delivery.owed = None,
-            Err(_) => {
-                owed.at = now + retry_pause;
-                delivery.owed = Some(owed);
+        delivery.owed = result.as_ref().err().map(|error| {
+            owed.handed_over = matches!(error, link::Error::Untaken);
+            let is_last = owed.tries_left == 0;
+            // Nobody expects a movement of long ago, and one that may have arrived must not come twice.
+            if is_last && !owed.handed_over || matches!(error, link::Error::Unsure(_)) {
+                owed.report = current;
             }
-        }
+            owed.at = now + if is_last { SLOW_RETRY } else { retry_pause };
+            owed
+        });
         match result {
             Ok(()) if !was_online => info!("{device:?}: the host takes reports again"),
             Err(error) if was_online => log_lost(device, &error),
@@ -277,12 +303,22 @@ impl<L: Link> Owner<L> {
         let [keyboard, absolute, relative] = &self.deliveries;
         let is_absolute = self.is_absolute();
         let mouse = if is_absolute { absolute } else { relative };
-        self.state.keyboard.online = self.present && keyboard.online;
-        self.state.mouse.online = self.present && mouse.online;
+        let is_here = self.presence.is_here();
+        self.state.online = self.presence != Presence::Broken;
+        self.state.keyboard.online = is_here && keyboard.online;
+        self.state.mouse.online = is_here && mouse.online;
         self.state.mouse.absolute = is_absolute;
         self.state.mouse.outputs.active =
             if self.state.mouse.outputs.available.is_empty() { "" } else { self.output.name() };
         self.state.jiggler.active = self.jiggler.is_active();
+    }
+}
+
+impl Owed {
+    /// Whether it is tried without anything having happened. A host that is away is not asked for ever: it will say when
+    /// it comes.
+    fn is_tried(&self, is_here: bool) -> bool {
+        is_here || self.tries_left > 0
     }
 }
 
@@ -353,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_report_is_tried_150_times_and_then_given_up() {
+    fn the_last_report_is_tried_150_times_and_then_rarely() {
         let mut rig = Rig::new(Settings::default());
         rig.host.set_cut(true);
         rig.key(Key::KEY_A, true);
@@ -362,9 +398,59 @@ mod tests {
         assert_eq!(rig.host.attempts(), 2);
         rig.pass(PAUSE * 150);
         assert_eq!(rig.host.attempts(), 2 + 150);
+        rig.pass(SLOW_RETRY * 10);
+        assert_eq!(rig.host.attempts(), 2 + 150 + 10);
+    }
+
+    #[test]
+    fn a_host_that_is_away_is_not_tried_for_ever() {
+        let mut rig = Rig::new(Settings::default());
+        rig.owner.handle(Task::Present(Presence::Away), rig.now);
+        rig.host.set_cut(true);
+        rig.event(Event::Wheel { deltas: vec![(0, 1)], squash: false });
+        rig.pass(PAUSE * 1000);
+        assert_eq!(rig.host.attempts(), 1 + 150);
         assert_eq!(rig.owner.wake_at(rig.start), None);
-        rig.pass(PAUSE * 150);
-        assert_eq!(rig.host.attempts(), 2 + 150);
+        rig.host.set_cut(false);
+        rig.owner.handle(Task::Present(Presence::Here { arrival: 1 }), rig.now);
+        rig.pass(PAUSE);
+        // Not the notch of long ago.
+        assert_eq!(rig.host.take(), [Report::Absolute([0; 7])]);
+    }
+
+    #[test]
+    fn each_arrival_of_a_host_hears_once_what_was_last_said() {
+        let mut rig = Rig::new(Settings::default());
+        rig.key(Key::KEY_A, true);
+        rig.key(Key::KEY_A, false);
+        let _ = rig.host.take();
+        for arrival in 1..4 {
+            // It left and came between two looks.
+            rig.owner.handle(Task::Present(Presence::Here { arrival }), rig.now);
+            rig.pass(PAUSE);
+            let said = if arrival == 1 { vec![Report::Keyboard([0; 8])] } else { vec![] };
+            assert_eq!(rig.host.take(), said, "the release may have been under way");
+        }
+    }
+
+    #[test]
+    fn a_movement_that_may_have_arrived_is_not_made_twice() {
+        let mut rig = Rig::new(Settings::default());
+        rig.host.fail_next(link::Error::Unsure("the answer was lost".to_owned()));
+        rig.event(Event::Wheel { deltas: vec![(0, 1)], squash: false });
+        rig.pass(PAUSE * 3);
+        assert_eq!(rig.host.take(), [Report::Absolute([0; 7])]);
+    }
+
+    #[test]
+    fn what_was_handed_over_is_asked_after_and_not_sent_again() {
+        let mut rig = Rig::new(Settings::default());
+        rig.host.fail_next(link::Error::Untaken);
+        rig.event(Event::Wheel { deltas: vec![(0, 1)], squash: false });
+        assert!(!rig.owner.state().mouse.online);
+        rig.pass(PAUSE * 3);
+        assert!(rig.owner.state().mouse.online);
+        assert_eq!((rig.host.take(), rig.host.attempts()), (vec![], 1));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use hid_wire::Leds;
 use log::warn;
 use tokio::sync::{Notify, oneshot};
 
+use crate::link::Presence;
 use crate::{Event, MouseOutput};
 
 /// Something in the order it was asked for.
@@ -25,9 +26,12 @@ pub(crate) enum Entry {
 pub(crate) enum Task {
     Stop,
     /// Release everything.
-    Clear,
+    Clear {
+        /// And start the far end of the link anew.
+        reset: bool,
+    },
     Leds(Leds),
-    Present(bool),
+    Present(Presence),
     Entry(Entry),
     /// The time asked for has come.
     Wake,
@@ -39,8 +43,9 @@ struct Inner {
     stop: bool,
     closed: bool,
     clear: bool,
+    reset: bool,
     leds: Option<Leds>,
-    present: Option<bool>,
+    present: Option<Presence>,
     last_event: Instant,
     /// Counts every [`Queue::clear`]: whoever holds keys down learns that they are up.
     clears: u64,
@@ -80,6 +85,7 @@ impl Queue {
             stop: false,
             closed: false,
             clear: false,
+            reset: false,
             leds: None,
             present: None,
             last_event: now,
@@ -205,6 +211,7 @@ impl Queue {
             inner.accepted += 1;
         }
         inner.clears += 1;
+        inner.reset |= is_reset;
         inner.resets += u64::from(is_reset);
         drop(inner);
         self.ready.notify_one();
@@ -216,7 +223,7 @@ impl Queue {
         self.ready.notify_one();
     }
 
-    pub(crate) fn set_present(&self, present: bool) {
+    pub(crate) fn set_present(&self, present: Presence) {
         self.lock().present = Some(present);
         self.ready.notify_one();
     }
@@ -275,7 +282,7 @@ impl Queue {
                 return Task::Stop;
             }
             if std::mem::take(&mut inner.clear) {
-                return Task::Clear;
+                return Task::Clear { reset: std::mem::take(&mut inner.reset) };
             }
             if let Some(leds) = inner.leds.take() {
                 return Task::Leds(leds);
@@ -404,7 +411,7 @@ mod tests {
         queue.push_setting(Entry::Jiggler(true));
         queue.clear(false);
         queue.push(key(Key::KEY_B, true), now);
-        assert!(matches!(queue.take(None), Task::Clear));
+        assert!(matches!(queue.take(None), Task::Clear { reset: false }));
         assert!(matches!(queue.take(None), Task::Entry(Entry::Jiggler(true))));
         assert_eq!(drain(&queue), [key(Key::KEY_B, true)]);
     }

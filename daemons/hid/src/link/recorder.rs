@@ -1,12 +1,13 @@
 //! A cable for tests: remembers what went through it, and can be cut.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hid_wire::{Leds, Report};
 use tokio::sync::{Notify, watch};
 
-use super::{Error, Link};
+use super::{Error, Link, Presence};
 
 /// Reports kept; the oldest go first.
 const MAX_REPORTS: usize = 1 << 17;
@@ -15,12 +16,14 @@ const MAX_REPORTS: usize = 1 << 17;
 struct Shared {
     taken: Mutex<Taken>,
     arrived: Notify,
+    arrivals: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct Taken {
     reports: VecDeque<Report>,
     is_cut: bool,
+    next: Option<Error>,
     attempts: usize,
 }
 
@@ -35,7 +38,7 @@ impl Shared {
 pub struct Recorder {
     shared: Arc<Shared>,
     leds: watch::Receiver<Leds>,
-    presence: watch::Receiver<bool>,
+    presence: watch::Receiver<Presence>,
 }
 
 /// The other end of a [`Recorder`]: what arrived, and the host's side of things.
@@ -43,7 +46,7 @@ pub struct Recorder {
 pub struct Recording {
     shared: Arc<Shared>,
     leds: watch::Sender<Leds>,
-    presence: watch::Sender<bool>,
+    presence: watch::Sender<Presence>,
 }
 
 impl Recorder {
@@ -52,7 +55,7 @@ impl Recorder {
     pub fn new() -> (Self, Recording) {
         let shared = Arc::new(Shared::default());
         let (leds, leds_seen) = watch::channel(Leds::default());
-        let (presence, presence_seen) = watch::channel(true);
+        let (presence, presence_seen) = watch::channel(Presence::Here { arrival: 0 });
         let link = Self { shared: Arc::clone(&shared), leds: leds_seen, presence: presence_seen };
         (link, Recording { shared, leds, presence })
     }
@@ -93,9 +96,15 @@ impl Recording {
         self.shared.lock().is_cut = is_cut;
     }
 
+    /// The next send fails in this way.
+    pub fn fail_next(&self, error: Error) {
+        self.shared.lock().next = Some(error);
+    }
+
     /// The host appears or goes.
     pub fn set_present(&self, present: bool) {
-        self.presence.send_replace(present);
+        let arrival = self.shared.arrivals.fetch_add(1, Ordering::Relaxed) + 1;
+        self.presence.send_replace(if present { Presence::Here { arrival } } else { Presence::Away });
     }
 
     /// The host sets its lights.
@@ -108,6 +117,9 @@ impl Link for Recorder {
     fn send(&mut self, report: &Report) -> Result<(), Error> {
         let mut taken = self.shared.lock();
         taken.attempts += 1;
+        if let Some(error) = taken.next.take() {
+            return Err(error);
+        }
         if taken.is_cut {
             return Err(Error::NoHost("the cable was cut".to_owned()));
         }
@@ -124,7 +136,7 @@ impl Link for Recorder {
         Some(self.leds.clone())
     }
 
-    fn presence(&self) -> Option<watch::Receiver<bool>> {
+    fn presence(&self) -> Option<watch::Receiver<Presence>> {
         Some(self.presence.clone())
     }
 }

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use vm::input::{Button, Event, send_blocking};
 use vm::{Qmp, RunState};
 
-use super::{Error, Link};
+use super::{Error, Link, Presence, count_arrivals};
 
 /// Between two changes of the keyboard.
 const PACE: Duration = Duration::from_millis(10);
@@ -58,6 +58,7 @@ pub struct Vm {
     qmp: Qmp,
     leds: watch::Receiver<Leds>,
     running: watch::Receiver<bool>,
+    presence: watch::Receiver<Presence>,
     down: Down,
     unsure: Unsure,
     /// The connection that [`Down`] is about.
@@ -78,11 +79,16 @@ impl Vm {
         let (leds_sender, leds_seen) = watch::channel(convert(&leds));
         tokio::spawn(follow(run_state, running_sender, is_running));
         tokio::spawn(follow(leds, leds_sender, convert));
+        let is_here = *running.borrow();
+        let first = if is_here { Presence::Here { arrival: 0 } } else { Presence::Away };
+        let (presence_sender, presence) = watch::channel(first);
+        tokio::spawn(count_arrivals(running.clone(), presence_sender));
         Self {
             connection: qmp.connections(),
             qmp,
             leds: leds_seen,
             running,
+            presence,
             down: Down::default(),
             unsure: Unsure::default(),
             position: (0, 0),
@@ -224,8 +230,8 @@ impl Link for Vm {
         Some(self.leds.clone())
     }
 
-    fn presence(&self) -> Option<watch::Receiver<bool>> {
-        Some(self.running.clone())
+    fn presence(&self) -> Option<watch::Receiver<Presence>> {
+        Some(self.presence.clone())
     }
 }
 

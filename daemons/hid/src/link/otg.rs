@@ -1,0 +1,211 @@
+//! USB: three functions of a gadget (`f_hid`), each a device node that takes reports and gives lights.
+//!
+//! A node holds one report at a time, until the host polls for it. [`Otg::send`] waits for that, so that no two reports
+//! share a poll and a click never overtakes the modifier held on the keyboard. A host that sleeps or is busy starting
+//! does not poll: then the report stays with the kernel ([`Error::Untaken`]) and is delivered when the host reads on;
+//! who comes later does not wait again.
+//!
+//! ```text
+//! each port:   Free ──write──> InFlight ──host polls──> Free
+//!                                 │  not within `select_timeout`
+//!                                 └─────> Stalled ──host polls, or the function starts anew──> Free
+//! ```
+//!
+//! What the kernel does to a report in flight: it survives a suspend; an unbind, a reset or another configuration drops
+//! it without a word, which then looks as if it had been taken. The owner of the link therefore says the final state
+//! again each time the host comes ([`Presence::Here`]).
+//!
+//! Nobody ever sleeps in the kernel on a node. Until a fix of 2026 (6.12 has it since spring) binding a gadget made the
+//! node's wait queues anew under whoever waited there, so epoll on a node corrupts memory at the next rebind. Looking
+//! now and then costs little: twice a millisecond while a report is in flight, ten times a second for lights, and not at
+//! all while the host is away.
+
+mod lights;
+mod node;
+mod port;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use gadget::UdcState;
+use hid_wire::{Device, Leds, Report};
+use log::{debug, info};
+use tokio::sync::watch;
+
+use super::{Error, Link, Presence};
+use node::Path;
+use port::Port;
+
+/// A function of the gadget.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// Its device node, or a link to it. It may be missing for now.
+    pub device: PathBuf,
+    /// How long a report may wait for the host's poll before others stop waiting for it.
+    pub select_timeout: Duration,
+    /// Whether its reports have a horizontal wheel. Without meaning for a keyboard.
+    pub horizontal_wheel: bool,
+}
+
+impl Function {
+    /// A function with a horizontal wheel whose reports wait for 0.1 s.
+    #[must_use]
+    pub fn new(device: impl Into<PathBuf>) -> Self {
+        Self { device: device.into(), select_timeout: Duration::from_millis(100), horizontal_wheel: true }
+    }
+}
+
+/// Which functions there are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The keyboard.
+    pub keyboard: Function,
+    /// The mouse that says where the pointer is, where there is one.
+    pub absolute: Option<Function>,
+    /// The mouse that says how far it moved, where there is one.
+    pub relative: Option<Function>,
+    /// The gadget's `UDC` file: names the controller that wakes a sleeping host. Nothing wakes it where this is `None`,
+    /// unless the kernel does so by itself at each write (`wakeup_on_write`).
+    pub udc: Option<PathBuf>,
+    /// Where controllers are.
+    pub udc_class: PathBuf,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            keyboard: Function::new("/dev/kvmd-hid-keyboard"),
+            absolute: Some(Function::new("/dev/kvmd-hid-mouse")),
+            relative: Some(Function::new("/dev/kvmd-hid-mouse-alt")),
+            udc: None,
+            udc_class: PathBuf::from("/sys/class/udc"),
+        }
+    }
+}
+
+/// Keyboard and mice of a USB gadget.
+#[derive(Debug)]
+pub struct Otg {
+    keyboard: Port<Path>,
+    absolute: Option<Mouse>,
+    relative: Option<Mouse>,
+    bus: watch::Receiver<UdcState>,
+    waker: Waker,
+    leds: watch::Receiver<Leds>,
+    presence: watch::Receiver<Presence>,
+}
+
+#[derive(Debug)]
+struct Mouse {
+    port: Port<Path>,
+    horizontal_wheel: bool,
+}
+
+impl Mouse {
+    fn new(function: Function) -> Self {
+        let horizontal_wheel = function.horizontal_wheel;
+        Self { port: port(function), horizontal_wheel }
+    }
+}
+
+fn port(function: Function) -> Port<Path> {
+    Port::new(Path(function.device), function.select_timeout)
+}
+
+impl Otg {
+    /// A link through these functions; `bus` says what the host does ([`gadget::state::watch`]). Must be called inside a tokio runtime.
+    #[must_use]
+    pub fn new(settings: Settings, bus: watch::Receiver<UdcState>) -> Self {
+        let (leds_sender, leds) = watch::channel(Leds::default());
+        let first = if bus.borrow().is_configured() { Presence::Here { arrival: 0 } } else { Presence::Away };
+        let (presence_sender, presence) = watch::channel(first);
+        let node = Path(settings.keyboard.device.clone());
+        tokio::spawn(lights::follow(node, bus.clone(), leds_sender, presence_sender));
+        Self {
+            keyboard: port(settings.keyboard),
+            absolute: settings.absolute.map(Mouse::new),
+            relative: settings.relative.map(Mouse::new),
+            bus,
+            waker: Waker { udc: settings.udc, class: settings.udc_class, complained: false },
+            leds,
+            presence,
+        }
+    }
+
+    fn port(&mut self, device: Device) -> Option<&mut Port<Path>> {
+        match device {
+            Device::Keyboard => Some(&mut self.keyboard),
+            Device::AbsoluteMouse => self.absolute.as_mut().map(|mouse| &mut mouse.port),
+            Device::RelativeMouse => self.relative.as_mut().map(|mouse| &mut mouse.port),
+        }
+    }
+}
+
+impl Link for Otg {
+    fn send(&mut self, report: &Report) -> Result<(), Error> {
+        // Letting go of keys (each session does when it opens) is no reason to wake anybody.
+        if *self.bus.borrow() == UdcState::Suspended && !is_at_rest(report) {
+            self.waker.wake();
+        }
+        let mouse = match report.device() {
+            Device::Keyboard => return self.keyboard.send(report.bytes()),
+            Device::AbsoluteMouse => self.absolute.as_mut(),
+            Device::RelativeMouse => self.relative.as_mut(),
+        };
+        match mouse {
+            Some(mouse) if mouse.horizontal_wheel => mouse.port.send(report.bytes()),
+            Some(mouse) => mouse.port.send(report.bytes_without_pan()),
+            // The owner knows which mice there are, and asks for no other.
+            None => Ok(()),
+        }
+    }
+
+    fn taken(&mut self, device: Device) -> Result<(), Error> {
+        self.port(device).map_or(Ok(()), Port::taken)
+    }
+
+    fn leds(&self) -> Option<watch::Receiver<Leds>> {
+        Some(self.leds.clone())
+    }
+
+    fn presence(&self) -> Option<watch::Receiver<Presence>> {
+        Some(self.presence.clone())
+    }
+}
+
+/// Whether it says that nothing is down, and moves nothing but perhaps a pointer to where it already is.
+fn is_at_rest(report: &Report) -> bool {
+    match report {
+        Report::Keyboard(bytes) => bytes.iter().all(|byte| *byte == 0),
+        Report::Absolute([buttons, _, _, _, _, wheel, pan]) => [*buttons, *wheel, *pan] == [0; 3],
+        Report::Relative(bytes) => bytes.iter().all(|byte| *byte == 0),
+    }
+}
+
+/// Wakes a sleeping host: `srp` of a controller is a remote wake-up when the bus is suspended.
+#[derive(Debug)]
+struct Waker {
+    udc: Option<PathBuf>,
+    class: PathBuf,
+    complained: bool,
+}
+
+impl Waker {
+    fn wake(&mut self) {
+        let Some(udc) = &self.udc else { return };
+        let done = std::fs::read_to_string(udc)
+            .and_then(|name| std::fs::write(self.class.join(name.trim()).join("srp"), "1"));
+        match done {
+            Ok(()) => {
+                debug!("the host was asked to wake up");
+                self.complained = false;
+            }
+            // A host that did not allow it cannot be woken; the kernel may do it by itself as well.
+            Err(error) if !self.complained => {
+                info!("the host sleeps, and cannot be asked to wake up: {error}");
+                self.complained = true;
+            }
+            Err(_) => {}
+        }
+    }
+}
