@@ -15,9 +15,11 @@
 //! absolute position. After `release_all` nothing is down, whatever came before.
 //!
 //! Names of keys and buttons are those of the wire contract (DOM `KeyboardEvent.code`); the key table is generated
-//! from `keys.csv`. Not here: PS/2 scan codes as output, gadget set-up, decoding of WebSocket messages.
+//! from `keys.csv`. [`ch9329`] is the serial protocol of a chip that carries reports. Not here: PS/2 scan codes as
+//! output, gadget set-up, decoding of WebSocket messages.
 
 mod button;
+pub mod ch9329;
 pub mod descriptor;
 mod key;
 mod keyboard;
