@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::drive::{Current, Doing, Drive, DriveError, Medium, Remount};
+use crate::drive::{Current, Doing, Drive, DriveError, Flags, Medium, Remount};
 
 /// What a fake drive or storage was asked to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,7 @@ struct Script {
     deeds: Vec<Deed>,
     refusal: Option<DriveError>,
     mount_refusal: Option<String>,
+    flags: Option<Flags>,
 }
 
 /// The tests' side: see what was asked for, play the target's part.
@@ -89,6 +90,11 @@ impl Fake {
         self.current.send_replace(current);
     }
 
+    /// How the empty drive stands.
+    pub fn set_flags(&self, flags: Option<Flags>) {
+        self.lock().flags = flags;
+    }
+
     /// Every following insert fails so, or works again.
     pub fn set_refusal(&self, refusal: Option<DriveError>) {
         self.lock().refusal = refusal;
@@ -140,6 +146,10 @@ impl Drive for FakeDrive {
 
     fn current(&self) -> watch::Receiver<Current> {
         self.0.current.subscribe()
+    }
+
+    fn flags(&mut self) -> Doing<'_, Option<Flags>> {
+        Box::pin(std::future::ready(self.0.lock().flags))
     }
 }
 

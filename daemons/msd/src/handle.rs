@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 use crate::download::{Compression, Read};
-use crate::drive::{Drive, Remount};
+use crate::drive::Remount;
+use crate::drives::Drives;
 use crate::model::State;
 use crate::name::ImageName;
 use crate::owner::{Command, Owner, Reply, Verb};
@@ -153,13 +154,13 @@ impl Reach {
 /// what is connected stays connected. Call within a tokio runtime.
 pub fn spawn(
     settings: Settings,
-    drive: impl Drive + 'static,
+    drives: impl Into<Drives>,
     remount: impl Remount + 'static,
     stop: CancellationToken,
 ) -> (Msd, JoinHandle<()>) {
     let (commands, inbox) = mpsc::channel(QUEUE);
     let (publish, state) = watch::channel(State { enabled: true, ..State::default() });
-    let owner = Owner::new(settings, Box::new(drive), Box::new(remount), publish);
+    let owner = Owner::new(settings, drives.into(), Box::new(remount), publish);
     let task = tokio::spawn(owner.run(inbox, stop));
     let reach = Reach { commands, region: Arc::new(Semaphore::new(1)) };
     (Msd { owner: Some(reach), state }, task)

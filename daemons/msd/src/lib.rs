@@ -23,6 +23,7 @@
 
 mod download;
 mod drive;
+mod drives;
 mod fake;
 mod handle;
 mod model;
@@ -41,6 +42,7 @@ mod vm;
 
 pub use download::{Compression, Read};
 pub use drive::{Current, Doing, Drive, DriveError, Flags, Medium, Remount};
+pub use drives::Drives;
 pub use fake::{Deed, Fake, FakeDrive, FakeRemount};
 pub use handle::{Msd, Settings, spawn};
 pub use model::{DriveImage, DriveState, Image, Part, State, Storage, Transfer};

@@ -1,9 +1,11 @@
-//! Noticing that somebody else changed the storage: files copied by SSH, removed by hand.
+//! Noticing that somebody else changed the storage: files copied by SSH, removed by hand, file systems mounted.
 
+use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::PathBuf;
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 struct Queue(Inotify);
@@ -71,6 +73,28 @@ impl Notice {
         if !self.complained {
             log::warn!("changes of the storage by others go unnoticed: {error}");
             self.complained = true;
+        }
+    }
+}
+
+/// Notices that something was mounted, remounted or unmounted: the kernel marks that at `mountinfo` as urgent.
+pub(crate) struct MountNotice(Option<AsyncFd<File>>);
+
+impl MountNotice {
+    /// Call within a tokio runtime.
+    #[expect(deprecated, reason = "its successor is an unsafe fn; a `File` owns the descriptor it names")]
+    pub(crate) fn new() -> Self {
+        let file = File::open("/proc/self/mountinfo")
+            .and_then(|file| AsyncFd::with_interest(file, Interest::PRIORITY));
+        Self(file.inspect_err(|error| log::info!("mounts are noticed late: {error}")).ok())
+    }
+
+    /// Something changed. Cancel-safe.
+    pub(crate) async fn changed(&self) {
+        let Some(file) = &self.0 else { return std::future::pending().await };
+        match file.ready(Interest::PRIORITY).await {
+            Ok(mut ready) => ready.clear_ready(),
+            Err(_) => std::future::pending().await,
         }
     }
 }

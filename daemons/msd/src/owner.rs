@@ -4,7 +4,7 @@ mod flow;
 mod show;
 mod storage;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,11 +17,12 @@ use self::flow::{Active, ended};
 use self::storage::{lend, sync};
 use crate::Error;
 use crate::download::{Compression, Read};
-use crate::drive::{Current, Drive, DriveError, Medium, Remount};
+use crate::drive::{Current, DriveError, Flags, Medium, Remount};
+use crate::drives::Drives;
 use crate::handle::Settings;
 use crate::model::State;
 use crate::name::ImageName;
-use crate::notice::Notice;
+use crate::notice::{MountNotice, Notice};
 use crate::place::Place;
 use crate::scan::{self, Scan};
 use crate::selection::{Change, Selection};
@@ -29,7 +30,7 @@ use crate::upload::Write;
 
 /// How often progress and free space are shown while data flows.
 const PROGRESS: Duration = Duration::from_secs(1);
-/// How often mounts are looked at; changes of files are noticed at once.
+/// How often mounts are looked at although no change was told, and a storage that could not be closed is tried again.
 const MOUNTS: Duration = Duration::from_secs(10);
 /// How long changes are gathered before the storage is looked at again.
 const GATHER: Duration = Duration::from_millis(200);
@@ -54,11 +55,15 @@ pub(crate) struct Command {
 
 pub(crate) struct Owner {
     settings: Settings,
-    drive: Box<dyn Drive>,
+    drives: Drives,
     remount: Box<dyn Remount>,
+    /// The storage should be read-only, and is not yet.
+    unclosed: bool,
     current: watch::Receiver<Current>,
     /// What `current` said when we last acted on it: what we show and judge by never runs ahead of what we did.
     seen: Current,
+    /// How the drive stood when it was first seen is known.
+    stands: bool,
     publish: watch::Sender<State>,
     /// `None`: the storage is not there.
     scan: Option<Scan>,
@@ -66,6 +71,7 @@ pub(crate) struct Owner {
     active: Option<Active>,
     working: bool,
     notice: Notice,
+    mounts: MountNotice,
     rescan_at: Option<Instant>,
     stop: CancellationToken,
 }
@@ -73,23 +79,26 @@ pub(crate) struct Owner {
 impl Owner {
     pub(crate) fn new(
         settings: Settings,
-        drive: Box<dyn Drive>,
+        drives: Drives,
         remount: Box<dyn Remount>,
         publish: watch::Sender<State>,
     ) -> Self {
-        let current = drive.current();
+        let current = drives.main.current();
         Self {
             settings,
-            drive,
+            drives,
             remount,
+            unclosed: false,
             current,
             seen: Current::Absent,
+            stands: false,
             publish,
             scan: None,
             selection: Selection::default(),
             active: None,
             working: false,
             notice: Notice::new(),
+            mounts: MountNotice::new(),
             rescan_at: None,
             stop: CancellationToken::new(),
         }
@@ -125,7 +134,11 @@ impl Owner {
                     self.rescan().await;
                 }
                 _ = progress.tick(), if self.active.is_some() => self.measure().await,
-                _ = mounts.tick() => self.look_at_mounts().await,
+                () = self.mounts.changed() => self.look_at_mounts().await,
+                _ = mounts.tick() => {
+                    self.look_at_mounts().await;
+                    self.close_storage_at_last().await;
+                }
             }
             self.show();
         }
@@ -141,6 +154,7 @@ impl Owner {
         }
         self.rescan().await;
         self.drive_changed();
+        self.adopt_flags().await;
         if !self.seen_writable() {
             self.close_storage().await;
         }
@@ -221,6 +235,10 @@ impl Owner {
         }
         self.selection.settle(|name| images.get(name));
         let Selection { cdrom, rw, .. } = self.selection;
+        // Two drives may show the same image, but not while one of them writes it.
+        if self.drives.holds_beside(&self.settings.root.join(&name)).is_some_and(|written| written || rw) {
+            return Err(Error::Connected);
+        }
         if rw && own {
             self.open_storage().await?;
         }
@@ -228,7 +246,7 @@ impl Owner {
             lend(self.settings.root.clone(), name.clone()).await;
         }
         let medium = Medium { path: self.settings.root.join(&name), cdrom, rw };
-        if let Err(error) = self.drive.insert(medium).await {
+        if let Err(error) = self.drives.main.insert(medium).await {
             self.close_storage().await;
             return Err(drive_failed(error));
         }
@@ -242,14 +260,7 @@ impl Owner {
         if !self.connected() {
             return Err(Error::Disconnected);
         }
-        let written = match &self.seen {
-            Current::Holds(medium) if medium.rw => Some(medium.path.clone()),
-            _ => None,
-        };
-        self.drive.eject().await.map_err(drive_failed)?;
-        if let Some(path) = written {
-            sync(self.settings.root.clone(), path).await;
-        }
+        self.eject().await.map_err(drive_failed)?;
         log::info!("disconnected the drive");
         self.drive_changed();
         self.close_storage().await;
@@ -265,6 +276,7 @@ impl Owner {
         if !found.removable {
             return Err(Error::ImageStatic(image.to_owned()));
         }
+        self.check_not_beside(image)?;
         let own = scan::part_of(&scan.parts, image).is_empty();
         if own {
             self.open_storage().await?;
@@ -281,7 +293,7 @@ impl Owner {
 
     async fn reset(&mut self) {
         self.end_active().await;
-        if let Err(error) = self.drive.eject().await
+        if let Err(error) = self.eject().await
             && error != DriveError::Absent
         {
             log::error!("reset: the drive could not be disconnected: {error}");
@@ -289,6 +301,24 @@ impl Owner {
         self.drive_changed();
         self.close_storage().await;
         self.rescan().await;
+    }
+
+    /// Takes out what is in the drive. What the target wrote is on the disk when this returns.
+    async fn eject(&mut self) -> Result<(), DriveError> {
+        let written = self.written();
+        self.drives.main.eject().await?;
+        if let Some(path) = written {
+            sync(self.settings.root.clone(), path).await;
+        }
+        Ok(())
+    }
+
+    /// The image the target may be writing.
+    fn written(&self) -> Option<PathBuf> {
+        match &self.seen {
+            Current::Holds(medium) if medium.rw => Some(medium.path.clone()),
+            _ => None,
+        }
     }
 
     /// The drive says that something is different. What it holds becomes what is selected.
@@ -310,10 +340,29 @@ impl Owner {
 
     /// The target ejected what it could write, or somebody else changed the drive behind our back.
     async fn drive_changed_by_itself(&mut self) {
-        let writable = self.seen_writable();
+        let written = self.written();
+        if let Some(path) = &written
+            && *self.current.borrow() != self.seen
+        {
+            sync(self.settings.root.clone(), path.clone()).await;
+        }
         self.drive_changed();
-        if writable && !self.connected() && self.active.is_none() {
+        self.adopt_flags().await;
+        if written.is_some() && !self.connected() && self.active.is_none() {
             self.close_storage().await;
+        }
+    }
+
+    /// The first empty drive we see tells how it stands; after that it is told.
+    async fn adopt_flags(&mut self) {
+        if self.stands || self.seen == Current::Absent {
+            return;
+        }
+        self.stands = true;
+        if self.seen == Current::Empty
+            && let Some(Flags { cdrom, rw }) = self.drives.main.flags().await
+        {
+            self.selection = Selection { cdrom, rw: rw && !cdrom, ..self.selection.clone() };
         }
     }
 
@@ -335,6 +384,14 @@ impl Owner {
 
     fn seen_writable(&self) -> bool {
         matches!(&self.seen, Current::Holds(medium) if medium.rw)
+    }
+
+    /// Not while another drive holds it.
+    fn check_not_beside(&self, image: &str) -> Result<(), Error> {
+        match self.drives.holds_beside(&self.settings.root.join(image)) {
+            Some(_) => Err(Error::Connected),
+            None => Ok(()),
+        }
     }
 
     fn check_disconnected(&self) -> Result<(), Error> {

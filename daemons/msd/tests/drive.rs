@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use msd::{Compression, Current, Deed, DriveError, Error, Fake, Medium, Msd, Settings, State};
+use msd::{Compression, Current, Deed, DriveError, Drives, Error, Fake, Flags, Medium, Msd, Settings, State};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -31,9 +31,14 @@ impl House {
     }
 
     async fn on(dir: tempfile::TempDir, fake: Fake) -> Self {
+        let drives = Drives::new(fake.drive());
+        Self::of(dir, fake, drives).await
+    }
+
+    async fn of(dir: tempfile::TempDir, fake: Fake, drives: Drives) -> Self {
         let stop = CancellationToken::new();
         let settings = Settings { root: dir.path().to_owned(), ..Settings::default() };
-        let (msd, owner) = msd::spawn(settings, fake.drive(), fake.remount(), stop.clone());
+        let (msd, owner) = msd::spawn(settings, drives, fake.remount(), stop.clone());
         let mut house = Self { dir, fake, state: msd.subscribe(), msd, stop, owner };
         house.until(|state| state.online).await;
         house.fake.forget();
@@ -329,6 +334,65 @@ async fn a_storage_left_open_by_a_killed_predecessor_is_closed() {
     let (msd, _owner) = msd::spawn(settings, fake.drive(), fake.remount(), stop);
     msd.subscribe().wait_for(|state| state.online).await.unwrap();
     assert_eq!(fake.deeds(), [Deed::Remount(false)]);
+}
+
+#[tokio::test]
+async fn an_empty_drive_is_adopted_as_it_stands_and_told_from_then_on() {
+    let fake = Fake::new();
+    fake.set_flags(Some(Flags { cdrom: false, rw: true }));
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("x"), b"x").unwrap();
+    let mut house = House::on(dir, fake).await;
+    let drive = house.now().drive.unwrap();
+    assert_eq!((drive.cdrom, drive.rw), (false, true));
+    house.msd.set_params(None, Some(true), None).await.unwrap();
+    // A gadget that is made anew does not change what was chosen.
+    house.fake.set_current(Current::Absent);
+    house.until(|state| !state.online).await;
+    house.fake.set_current(Current::Empty);
+    let drive = house.until(|state| state.online).await.drive.unwrap();
+    assert_eq!((drive.cdrom, drive.rw), (true, false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storage_that_is_busy_is_closed_later() {
+    let house = House::with(&[("disk", b"x")]).await;
+    house.connect("disk", false, true).await.unwrap();
+    house.fake.forget();
+    house.fake.set_mount_refusal(Some("Device or resource busy"));
+    house.msd.set_connected(false).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    assert_eq!(house.fake.deeds(), [Deed::Eject], "refused so far");
+    house.fake.set_mount_refusal(None);
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    assert_eq!(house.fake.deeds(), [Deed::Eject, Deed::Remount(false)], "once, and then no more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_drive_holds_is_neither_removed_nor_written_twice_nor_closed() {
+    let (fake, other) = (Fake::new(), Fake::new());
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["held", "free", ".__held.incomplete"] {
+        fs::write(dir.path().join(name), b"x").unwrap();
+    }
+    let drives = Drives::new(fake.drive()).and(other.drive());
+    let house = House::of(dir, fake, drives).await;
+    let hold = |rw| other.set_current(Current::Holds(Medium { rw, ..house.medium("held", false, rw) }));
+    hold(false);
+    assert_eq!(house.msd.remove("held").await, Err(Error::Connected));
+    assert_eq!(house.upload("held", b"new").await, Err(Error::Connected));
+    assert_eq!(house.connect("held", false, true).await, Err(Error::Connected));
+    house.connect("held", false, false).await.unwrap();
+    house.msd.set_connected(false).await.unwrap();
+    hold(true);
+    assert_eq!(house.connect("held", false, false).await, Err(Error::Connected));
+    house.fake.forget();
+    house.msd.remove("free").await.unwrap();
+    assert_eq!(house.fake.deeds(), [Deed::Remount(true)], "it is written to: it stays open");
+    other.set_current(Current::Empty);
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    assert_eq!(house.fake.deeds(), [Deed::Remount(true), Deed::Remount(false)]);
+    house.msd.remove("held").await.unwrap();
 }
 
 #[tokio::test]

@@ -71,6 +71,7 @@ impl Owner {
         if scan.images.get(image).is_some_and(|found| found.complete) {
             return Err(Error::ImageExists(image.to_owned()));
         }
+        self.check_not_beside(image)?;
         let own = scan::part_of(&scan.parts, image).is_empty();
         if own {
             self.open_storage().await?;

@@ -19,13 +19,34 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Owner {
     pub(super) async fn open_storage(&mut self) -> Result<(), Error> {
+        self.unclosed = false;
         self.remount.remount(true).await.map_err(Error::Remount)
     }
 
-    /// A failure is only told: everything that mattered is done.
+    /// A failure is only told, and tried again later: everything that mattered is done.
     pub(super) async fn close_storage(&mut self) {
-        if let Err(why) = self.remount.remount(false).await {
-            log::warn!("the storage stays writable: {why}");
+        if self.drives.writes_beside(&self.settings.root) {
+            self.unclosed = true;
+            return;
+        }
+        match self.remount.remount(false).await {
+            Ok(()) if self.unclosed => {
+                log::info!("the storage is read-only again");
+                self.unclosed = false;
+            }
+            Ok(()) => {}
+            Err(why) if self.unclosed => log::debug!("the storage still is writable: {why}"),
+            Err(why) => {
+                log::warn!("the storage stays writable for now: {why}");
+                self.unclosed = true;
+            }
+        }
+    }
+
+    /// Somebody was writing there when we wanted to close it.
+    pub(super) async fn close_storage_at_last(&mut self) {
+        if self.unclosed && self.active.is_none() && !self.seen_writable() {
+            self.close_storage().await;
         }
     }
 
@@ -74,7 +95,7 @@ impl Owner {
         }
     }
 
-    /// Mounts come and go without a file event.
+    /// Mounts come and go without a file event: somebody's below the storage, and the storage's own.
     pub(super) async fn look_at_mounts(&mut self) {
         let root = self.settings.root.clone();
         let found = blocking(move || (root.is_dir(), scan::mount_points(&root))).await;
