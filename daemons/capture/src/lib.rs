@@ -1,4 +1,4 @@
-//! Pictures from the target: virtual machine, test pattern, replay; V4L2 is to come.
+//! Pictures from the target: capture device, virtual machine, test pattern, replay.
 //!
 //! A [`Source`] is asked for news by one thread, which it may block until a deadline. Its picture stays to be looked at
 //! until it is asked again, so a source can show its own buffers and nothing is copied.
@@ -23,9 +23,11 @@ pub mod pattern;
 pub mod reopen;
 pub mod replay;
 pub mod text;
+pub mod v4l2;
 
 mod pace;
 
+use std::io;
 use std::time::Instant;
 
 use encode::View;
@@ -34,6 +36,7 @@ pub use machine::Machine;
 pub use pattern::Pattern;
 pub use reopen::Reopening;
 pub use replay::Replay;
+pub use v4l2::V4l2;
 
 /// Where pictures come from. Owned and called by one thread.
 pub trait Source: Send {
@@ -54,6 +57,28 @@ pub trait Source: Send {
         let _ = (width, height);
         false
     }
+
+    /// The monitor that the target sees, where the source is one to it and can be asked at the moment.
+    fn monitor(&mut self) -> Option<&mut dyn Monitor> {
+        None
+    }
+}
+
+/// What the target takes for its monitor: the EDID that a capture device shows at its input.
+pub trait Monitor {
+    /// The EDID; empty when there is none.
+    ///
+    /// # Errors
+    ///
+    /// What the device says: `ENOTTY` and `EINVAL` mean that it has no such thing.
+    fn edid(&mut self) -> io::Result<Vec<u8>>;
+
+    /// Shows another EDID, or none when it is empty. The target sees that as a cable pulled and put back.
+    ///
+    /// # Errors
+    ///
+    /// As above; `E2BIG` when the device has no room for it.
+    fn set_edid(&mut self, edid: &[u8]) -> io::Result<()>;
 }
 
 /// What a source has to say.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use frames::SourceState;
 
 use crate::pace::wait_until;
-use crate::{News, Picture, Signal, Source};
+use crate::{Monitor, News, Picture, Signal, Source};
 
 /// First pause after a failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -121,6 +121,13 @@ impl<O: FnMut() -> Result<Box<dyn Source>, Signal> + Send> Source for Reopening<
         match &mut self.door {
             Door::Open(source) => source.set_size(width, height),
             Door::Closed { .. } => true,
+        }
+    }
+
+    fn monitor(&mut self) -> Option<&mut dyn Monitor> {
+        match &mut self.door {
+            Door::Open(source) => source.monitor(),
+            Door::Closed { .. } => None,
         }
     }
 }

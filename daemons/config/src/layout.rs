@@ -84,6 +84,12 @@ impl Layout {
         self.var.join("kvmd")
     }
 
+    /// The directory `kvmd-streamer` itself may write: the EDID that was confirmed.
+    #[must_use]
+    pub fn streamer_state(&self) -> PathBuf {
+        self.var.join("streamer")
+    }
+
     /// Where the certificate and its key lie.
     #[must_use]
     pub fn tls(&self) -> PathBuf {

@@ -25,7 +25,9 @@ pub use hid::{Hid, HidType, Jiggler, Keyboard, Mouse, MouseAlt, Range};
 pub use own::{
     Accel, CrashLoop, Deadlines, Http, Https, Journald, Nginx, Storage, Supervisor, Tls, Users, Vm, VmDisplay,
 };
-pub use streamer::{DesiredFps, Format, H264Bitrate, H264Gop, Resolutions, Source, SourceType, Streamer};
+pub use streamer::{
+    DesiredFps, DvTimings, Format, H264Bitrate, H264Gop, Resolutions, Source, SourceType, Streamer,
+};
 
 section! {
     /// All settings: PiKVM's sections and our own.

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use capture::{Machine, Reopening, Signal, Source, pattern, replay};
-use config::{Format, SourceType};
+use capture::{Machine, Reopening, Signal, Source, V4l2, pattern, replay, v4l2};
+use config::{DvTimings, Format, SourceType};
 use frames::SourceState;
 use tokio_util::sync::CancellationToken;
 
@@ -45,23 +45,52 @@ fn open(config: &config::Streamer) -> Result<Box<dyn Source>, Signal> {
         SourceType::Replay => {
             let settings = replay::Settings {
                 file: source.file.clone().unwrap_or_default(),
-                format: match source.format {
-                    Format::Yuyv => encode::Format::Yuyv,
-                    Format::Uyvy => encode::Format::Uyvy,
-                    Format::Yuv420 => encode::Format::Yuv420,
-                    Format::Yuv422 => encode::Format::Yuv422,
-                    Format::Bgrx => encode::Format::Bgrx,
-                },
+                format: format(source.format).unwrap_or(encode::Format::Yuyv),
                 width: source.width,
                 height: source.height,
                 fps: source.fps,
             };
             Ok(Box::new(capture::Replay::open(&settings)?))
         }
-        SourceType::Vm | SourceType::V4l2 => {
-            let device = source.device.display();
-            let why = format!("{device}: capture devices are not supported yet");
+        SourceType::V4l2 => Ok(Box::new(V4l2::open(&device(config))?)),
+        SourceType::Vm => {
+            let why = "a virtual machine is no source to be opened".to_owned();
             Err(Signal::Lost { state: SourceState::NoCable, why })
         }
     }
+}
+
+/// The capture device as the settings want it.
+fn device(config: &config::Streamer) -> v4l2::Settings {
+    let source = &config.source;
+    v4l2::Settings {
+        device: source.device.clone(),
+        input: match source.input.trim() {
+            "" => v4l2::Input::AsItIs,
+            text => text.parse().map_or_else(|_| v4l2::Input::Name(text.to_owned()), v4l2::Input::Number),
+        },
+        format: format(source.format),
+        buffers: source.buffers,
+        follow_timings: source.dv_timings == DvTimings::Auto,
+        size: config.resolution.default.map(|size| (size.width, size.height)),
+        // The most that a client may ask for: what is not wanted at the moment costs no encoding.
+        fps: config.desired_fps.max,
+        edid: None,
+    }
+}
+
+/// The form of pixels that is asked for; `None` leaves it to the source.
+fn format(format: Format) -> Option<encode::Format> {
+    Some(match format {
+        Format::Auto => return None,
+        Format::Yuyv => encode::Format::Yuyv,
+        Format::Uyvy => encode::Format::Uyvy,
+        Format::Yuv420 => encode::Format::Yuv420,
+        Format::Yuv422 => encode::Format::Yuv422,
+        Format::Bgrx => encode::Format::Bgrx,
+        Format::Nv12 => encode::Format::Nv12,
+        Format::Rgb24 => encode::Format::Rgb24,
+        Format::Bgr24 => encode::Format::Bgr24,
+        Format::Mjpeg => encode::Format::Jpeg,
+    })
 }

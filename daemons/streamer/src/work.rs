@@ -155,7 +155,8 @@ impl Work {
         }
         pause_until(self.due);
         let news = self.source.wait(deadline)?;
-        if news == News::New {
+        // A source that says "the same" before it had to has looked at a picture: that counts as one, too.
+        if news == News::New || Instant::now() < deadline {
             let interval = Duration::from_secs(1).checked_div(self.desired_fps).unwrap_or(Duration::ZERO);
             // Counted from when it was wanted, so that being late by a little does not lower the rate.
             self.due = (self.due + interval).max(Instant::now());

@@ -130,6 +130,8 @@ choices! {
 choices! {
     /// How the pixels of a raw frame lie in memory.
     pub enum Format {
+        /// The cheapest of those a capture device offers; `yuyv` for a file.
+        Auto = "auto",
         /// Packed 4:2:2, two pixels in four bytes.
         Yuyv = "yuyv",
         /// The same, colours first.
@@ -140,6 +142,24 @@ choices! {
         Yuv422 = "yuv422",
         /// Four bytes a pixel, the last one unused.
         Bgrx = "bgrx",
+        /// Planar 4:2:0, the colours together.
+        Nv12 = "nv12",
+        /// Three bytes a pixel.
+        Rgb24 = "rgb24",
+        /// Three bytes a pixel, blue first.
+        Bgr24 = "bgr24",
+        /// No pixels but a JPEG of the capture device, passed on as it is.
+        Mjpeg = "mjpeg",
+    }
+}
+
+choices! {
+    /// Whether the timings of a digital input are followed.
+    pub enum DvTimings {
+        /// Where the input has them.
+        Auto = "auto",
+        /// Never: the device is left as it is.
+        Off = "off",
     }
 }
 
@@ -158,7 +178,16 @@ section! {
         fps: u32 = 30 => integer(1, 240),
         /// The file of raw frames, for `replay`.
         file: Option<PathBuf> = None => path_or_empty(),
-        /// How its pixels lie in memory, for `pattern` and `replay`.
-        format: Format = Format::Yuyv => choice(),
+        /// How the pixels lie in memory, for `v4l2` and `replay`.
+        format: Format = Format::Auto => choice(),
+        /// The input of the capture device: its number, or the beginning of its name; `""` = as it is.
+        input: String = String::new() => text(),
+        /// Whether the timings of a digital input are followed, for `v4l2`.
+        dv_timings: DvTimings = DvTimings::Auto => choice(),
+        /// Buffers for pictures, for `v4l2`.
+        buffers: u32 = 4 => integer(3, 32),
+        /// A file with the EDID that the capture device shows the target, in hexadecimal; `""` = the device's own. One
+        /// that was set and confirmed while running (`kvmctl edid`) comes before it.
+        edid: Option<PathBuf> = None => path_or_empty(),
     }
 }
