@@ -60,9 +60,7 @@ impl Planes {
         let rows = strip.data.len() / strip.stride;
         self.y.resize(half * 2 * rows, 0);
         for (line, y) in strip.data.chunks_exact(strip.stride).zip(self.y.chunks_exact_mut(half * 2)) {
-            for (y, pixel) in y.iter_mut().zip(line.as_chunks::<2>().0) {
-                *y = pixel[LUMA];
-            }
+            every_other::<LUMA>(line, y);
         }
         let together = if down { 2 } else { 1 };
         self.resize_chroma(half * rows / together);
@@ -77,8 +75,10 @@ impl Planes {
             } else {
                 lines
             };
-            for (chroma, pixel) in self.pairs.iter_mut().zip(line.as_chunks::<2>().0) {
-                *chroma = pixel[1 - LUMA];
+            if LUMA == 0 {
+                every_other::<1>(line, &mut self.pairs);
+            } else {
+                every_other::<0>(line, &mut self.pairs);
             }
             split(&self.pairs, u, v);
         }
@@ -107,12 +107,15 @@ impl Planes {
 
 /// Pairs U, V into a line of U and one of V.
 fn split(pairs: &[u8], u: &mut [u8], v: &mut [u8]) {
-    let (pairs, _) = pairs.as_chunks::<2>();
-    for (u, pair) in u.iter_mut().zip(pairs) {
-        *u = pair[0];
-    }
-    for (v, pair) in v.iter_mut().zip(pairs) {
-        *v = pair[1];
+    every_other::<0>(pairs, u);
+    every_other::<1>(pairs, v);
+}
+
+/// The first (0) or second (1) byte of each pair. Written with shifts because byte by byte it does not become vector
+/// code on x86.
+fn every_other<const AT: usize>(pairs: &[u8], into: &mut [u8]) {
+    for (byte, pair) in into.iter_mut().zip(pairs.as_chunks::<2>().0) {
+        *byte = ((u16::from_le_bytes(*pair) >> (AT * 8)) & 0xFF) as u8;
     }
 }
 
@@ -134,7 +137,8 @@ const fn groups_of(bytes: usize) -> u64 {
 fn mean<const UP: u64>(upper: &[u8], lower: &[u8], into: &mut [u8]) {
     let of = |upper: u64, lower: u64| {
         let differ = upper ^ lower;
-        (upper & lower) + ((differ >> 1) & 0x7F7F_7F7F_7F7F_7F7F) + (differ & UP)
+        let down = (upper & lower).wrapping_add((differ >> 1) & 0x7F7F_7F7F_7F7F_7F7F);
+        down.wrapping_add(differ & UP) // no byte overflows; said so that no check keeps this from being vector code
     };
     let ((upper, upper_rest), (lower, lower_rest)) = (upper.as_chunks::<8>(), lower.as_chunks::<8>());
     let (into, into_rest) = into.as_chunks_mut::<8>();
