@@ -27,6 +27,7 @@ pub mod file;
 pub mod identity;
 pub mod journald;
 pub mod kvm;
+pub mod label;
 pub mod launch;
 pub mod notice;
 pub mod password;

@@ -17,6 +17,7 @@ use supervisor::account::Accounts;
 use supervisor::appliance::{self, Appliance, Wishes};
 use supervisor::control::{self, Policy};
 use supervisor::journald::{self, Place};
+use supervisor::label::Devices;
 use supervisor::launch::Started;
 use supervisor::runner::{Parts, Runner, Unit};
 use supervisor::service::Limits;
@@ -221,5 +222,5 @@ fn find_storage(layout: &config::Layout, config: &Config, accounts: &Accounts) -
         None => "/etc/fstab".into(),
     };
     let msd = &config.kvmd.msd.path;
-    Storage::find(&fstab, "/dev/disk".as_ref(), &config.supervisor.storage, msd, accounts)
+    Storage::find(&fstab, &Devices::default(), &config.supervisor.storage, msd, accounts)
 }

@@ -35,6 +35,9 @@ use crate::{KVMD, STORAGE, STREAMER};
 const RENEWAL: Duration = Duration::from_secs(60);
 /// A beat for nobody in particular, and how long the killed are waited for.
 const LONG: Duration = Duration::from_secs(3600);
+/// How often, and how far apart, a drive that is busy is made read-only: what the target ejected is closed a moment later.
+const BUSY_TRIES: u32 = 10;
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
 /// Words of children that wait for their turn.
 const HEARD: usize = 64;
@@ -524,10 +527,23 @@ impl Runner {
     /// Off the loop: making a drive read-only writes out everything that is still in memory.
     fn remount(&self, rw: bool, answer: tokio::sync::oneshot::Sender<Answer>) {
         let (storage, shown) = (Arc::clone(&self.storage), Arc::clone(&self.shown));
-        tokio::task::spawn_blocking(move || {
-            let mut storage = locked(&storage);
-            let result = storage.remount(rw);
-            locked(&shown).update(storage.shown());
+        tokio::spawn(async move {
+            let mut busy_tries = BUSY_TRIES;
+            let mut tries = tokio::time::interval(BUSY_PAUSE);
+            let result = loop {
+                tries.tick().await;
+                let (storage, shown) = (Arc::clone(&storage), Arc::clone(&shown));
+                let once = tokio::task::spawn_blocking(move || {
+                    let mut storage = locked(&storage);
+                    let result = storage.remount(rw);
+                    locked(&shown).update(storage.shown());
+                    result
+                });
+                match once.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
+                    Err(error) if !rw && storage::is_busy(&error) && busy_tries > 0 => busy_tries -= 1,
+                    other => break other,
+                }
+            };
             let _ = answer.send(match result {
                 Ok(()) => Answer::Done,
                 Err(error) => Answer::Failed { reason: error.to_string() },

@@ -17,6 +17,7 @@ use nix::sys::wait::WaitStatus;
 
 use crate::account::Accounts;
 use crate::file;
+use crate::label::{Devices, Tag};
 use crate::launch::{Launch, Rights};
 
 /// `MS_NOSYMFOLLOW`: no path through a link of the drive, not even one of root's. Linux knows it since 5.10;
@@ -40,9 +41,9 @@ pub struct Partition {
     pub root: Option<PathBuf>,
 }
 
-/// The first fstab entry marked for the drive; `by_label` and `by_uuid` are the directories of udev.
+/// The first fstab entry marked for the drive.
 #[must_use]
-pub fn marked(fstab: &str, dev_disk: &Path) -> Option<Partition> {
+pub fn marked(fstab: &str, devices: &Devices) -> Option<Partition> {
     fstab.lines().find_map(|line| {
         let line = line.trim();
         if line.starts_with('#') {
@@ -54,26 +55,15 @@ pub fn marked(fstab: &str, dev_disk: &Path) -> Option<Partition> {
         let option = |name: &str| options.split(',').find_map(|option| option.strip_prefix(name));
         option("X-kvmd.otgmsd-user=")?;
         Some(Partition {
-            device: resolve(device, dev_disk),
+            device: match Tag::parse(device) {
+                Some((tag, value)) => devices.find(tag, value),
+                None => PathBuf::from(device),
+            },
             target: PathBuf::from(target),
             kind: (*kind != "auto").then(|| (*kind).to_owned()),
             root: option("X-kvmd.otgmsd-root=").map(PathBuf::from),
         })
     })
-}
-
-fn resolve(device: &str, dev_disk: &Path) -> PathBuf {
-    for (tag, dir) in [
-        ("LABEL=", "by-label"),
-        ("UUID=", "by-uuid"),
-        ("PARTLABEL=", "by-partlabel"),
-        ("PARTUUID=", "by-partuuid"),
-    ] {
-        if let Some(value) = device.strip_prefix(tag) {
-            return dev_disk.join(dir).join(value.trim_matches('"'));
-        }
-    }
-    PathBuf::from(device)
 }
 
 /// The storage as it is now.
@@ -135,19 +125,20 @@ impl Shown {
 }
 
 impl Storage {
-    /// Finds the partition, else makes the directory `default` and lets `kvmd` write there. Touches no device.
+    /// Finds the partition, else makes the directory `default` and lets `kvmd` write there. Touches no device where udev
+    /// runs.
     #[must_use]
     pub fn find(
         fstab: &Path,
-        dev_disk: &Path,
+        devices: &Devices,
         settings: &config::Storage,
         default: &Path,
         accounts: &Accounts,
     ) -> Self {
-        let marked = fs::read_to_string(fstab).ok().and_then(|text| marked(&text, dev_disk));
+        let marked = fs::read_to_string(fstab).ok().and_then(|text| marked(&text, devices));
         let labelled = || {
-            let by_label = dev_disk.join("by-label").join(&settings.label);
-            let device = settings.device.clone().unwrap_or(by_label);
+            let by_label = || devices.find(Tag::Label, &settings.label);
+            let device = settings.device.clone().unwrap_or_else(by_label);
             device.exists().then(|| Partition { device, target: default.to_owned(), kind: None, root: None })
         };
         // Without root there is nothing to mount, whatever fstab says.
@@ -292,9 +283,13 @@ fn mount_partition(partition: &Partition, accounts: &Accounts) -> io::Result<()>
     let Partition { device, target, kind, .. } = partition;
     if is_mount_point(target)? {
         log::info!("{} is mounted already: taking it over", target.display());
-        return remount(target, false).inspect_err(|_| {
-            let _ = umount2(target, MntFlags::MNT_DETACH);
-        });
+        return match remount(target, false) {
+            // A gadget outlives us: the target may be writing.
+            Err(error) if is_busy(&error) => Ok(()),
+            other => other.inspect_err(|_| {
+                let _ = umount2(target, MntFlags::MNT_DETACH);
+            }),
+        };
     }
     let owner = format!("uid={},gid={},umask=0007", accounts.kvmd.uid, accounts.vm.gid);
     let kinds: Vec<&str> = kind.as_deref().map_or_else(|| TYPES.to_vec(), |kind| vec![kind]);
@@ -318,6 +313,12 @@ fn remount(target: &Path, rw: bool) -> io::Result<()> {
     let none: Option<&Path> = None;
     mount(none, target, none, SAFE | MsFlags::MS_REMOUNT | mode, none)?;
     Ok(())
+}
+
+/// Somebody has a file open for writing. One that the target ejected is closed a moment after it is out of the drive.
+#[must_use]
+pub fn is_busy(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ResourceBusy
 }
 
 /// A directory on another device than its parent.
@@ -362,19 +363,25 @@ LABEL=PIMSD  /var/lib/kvmd/msd ext4 nofail,ro,X-kvmd.otgmsd-user=kvmd,X-kvmd.otg
 LABEL=SECOND /second ext4 X-kvmd.otgmsd-user=kvmd 0 2
 ";
 
+    /// A machine with udev: its links are trusted, whether they are there or not.
+    fn udev() -> Devices {
+        let nowhere = PathBuf::from("/nowhere");
+        Devices { links: "/".into(), class: nowhere.clone(), nodes: nowhere }
+    }
+
     #[test]
     fn the_first_marked_entry_with_six_fields_wins() {
         assert_eq!(
-            marked(FSTAB, Path::new("/dev/disk")),
+            marked(FSTAB, &udev()),
             Some(Partition {
-                device: "/dev/disk/by-label/PIMSD".into(),
+                device: udev().links.join("by-label/PIMSD"),
                 target: "/var/lib/kvmd/msd".into(),
                 kind: Some("ext4".into()),
                 root: Some("/var/lib/kvmd/msd/in".into()),
             })
         );
-        assert_eq!(marked("/dev/sda1 /a auto X-kvmd.otgmsd-user=k 0 0", Path::new("/d")).unwrap().kind, None);
-        assert_eq!(marked("LABEL=PIROOT / ext4 ro 0 1", Path::new("/d")), None);
+        assert_eq!(marked("/dev/sda1 /a auto X-kvmd.otgmsd-user=k 0 0", &udev()).unwrap().kind, None);
+        assert_eq!(marked("LABEL=PIROOT / ext4 ro 0 1", &udev()), None);
     }
 
     #[test]
@@ -384,7 +391,7 @@ LABEL=SECOND /second ext4 X-kvmd.otgmsd-user=kvmd 0 2
         let path = dir.path().join("msd");
         let settings = config::Storage { label: "PIMSD".to_owned(), device: None };
         let accounts = crate::account::tests::found();
-        let mut storage = Storage::find(&none, &none, &settings, &path, &accounts);
+        let mut storage = Storage::find(&none, &udev(), &settings, &path, &accounts);
         storage.remount(false).unwrap();
         let shown = storage.shown();
         assert_eq!((shown.msd.mounted, shown.msd.rw, shown.msd.path), (false, true, path.clone()));
@@ -420,7 +427,7 @@ LABEL=SECOND /second ext4 X-kvmd.otgmsd-user=kvmd 0 2
     proptest! {
         #[test]
         fn no_fstab_panics(text in "([ -~\t]{0,80}\n){0,5}") {
-            let _ = marked(&text, Path::new("/d"));
+            let _ = marked(&text, &udev());
         }
     }
 }
