@@ -18,7 +18,7 @@
 //! - [`Paths`] is where everything lies, for the drivers of keyboard and drive; [`state::watch`] tells them whether
 //!   there is a host.
 //!
-//! Why this does not use a library for gadgets: `docs/decisions/0009-gadget-by-hand.md`. What it does not do: speak
+//! Why this does not use a library for gadgets: `docs/decisions/0010-gadget-by-hand.md`. What it does not do: speak
 //! with the host (the drivers in `hid` and `msd` do), own the gadget or give files away (the supervisor does), load
 //! kernel modules.
 

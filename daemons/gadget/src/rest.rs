@@ -2,13 +2,15 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollTimeout, poll};
+
+/// Between two tries: a host asks for reports that often.
+const PAUSE: Duration = Duration::from_millis(4);
 
 /// What became of a report.
 #[derive(Debug)]
@@ -48,11 +50,9 @@ pub(crate) fn send(reports: &[(PathBuf, Vec<u8>)], limit: Duration) -> Vec<Outco
         if under_way.is_empty() || left.is_zero() {
             return outcomes;
         }
-        let mut fds: Vec<PollFd<'_>> =
-            under_way.iter().map(|(_, node)| PollFd::new(node.as_fd(), PollFlags::POLLOUT)).collect();
-        // At most some hundred milliseconds, and one more than nothing.
-        let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::ZERO);
-        let _ = poll(&mut fds, timeout);
+        // Not waited for on the nodes themselves: kernels before 6.12.82 make a node's list of waiters anew when the
+        // gadget is bound, and whoever waits in the old one then corrupts it.
+        let _ = poll(&mut [], PollTimeout::try_from(PAUSE.min(left)).unwrap_or(PollTimeout::ZERO));
     }
 }
 

@@ -103,8 +103,9 @@ pub(crate) fn read_at(paths: &Paths, class: &Path) -> UdcState {
     }
 }
 
-/// Tells the state as it changes, until `stop`. To be called inside of a runtime; the task it starts ends with `stop`
-/// or when nobody listens any more.
+/// Tells the state as it changes, until `stop`. The same state is told again when the kernel says that something has
+/// happened: a host may have reset us and be back before anybody could look. To be called inside of a
+/// runtime; the task it starts ends with `stop` or when nobody listens any more.
 #[must_use]
 pub fn watch(paths: Paths, stop: CancellationToken) -> watch::Receiver<UdcState> {
     watch_at(paths, CLASS.into(), stop)
@@ -125,6 +126,7 @@ fn watch_at(paths: Paths, class: PathBuf, stop: CancellationToken) -> watch::Rec
 async fn follow(paths: &Paths, class: &Path, sender: &watch::Sender<UdcState>) {
     let mut bindings = Bindings::new(paths.udc_file());
     let mut open: Option<Open> = None;
+    let mut told = false;
     loop {
         // Before the name is read: a change after that wakes us.
         bindings.renew();
@@ -136,11 +138,13 @@ async fn follow(paths: &Paths, class: &Path, sender: &watch::Sender<UdcState>) {
             Some(open) => open.read().unwrap_or(UdcState::NotAttached),
             None => read_at(paths, class),
         };
-        sender.send_if_modified(|have| std::mem::replace(have, state) != state);
+        sender.send_if_modified(|have| std::mem::replace(have, state) != state || told);
+        told = true;
         tokio::select! {
-            () = told(open.as_ref()) => {}
+            () = changed(open.as_ref()) => {}
             () = bindings.changed() => {}
             () = tokio::time::sleep(LOOK) => {
+                told = false;
                 // A controller that went and came back has another file of the same name.
                 open = None;
             }
@@ -148,7 +152,7 @@ async fn follow(paths: &Paths, class: &Path, sender: &watch::Sender<UdcState>) {
     }
 }
 
-async fn told(open: Option<&Open>) {
+async fn changed(open: Option<&Open>) {
     match open {
         Some(open) => open.changed().await,
         None => std::future::pending().await,
