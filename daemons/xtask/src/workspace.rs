@@ -1,6 +1,6 @@
 //! The workspace's crates and what they depend on, as cargo tells.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -14,6 +14,11 @@ pub(crate) struct Crate {
     pub(crate) root: PathBuf,
     /// Names of the crates it uses, dev-dependencies left out, on any platform and with any feature.
     pub(crate) uses: Vec<String>,
+}
+
+/// The repository.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("/")).to_owned()
 }
 
 /// Asks cargo.
