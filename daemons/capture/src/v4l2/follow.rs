@@ -122,6 +122,12 @@ impl<N: Node> Follow<N> {
         self.node.set_edid(edid)
     }
 
+    /// Whether a buffer is ours.
+    #[cfg(test)]
+    pub(super) fn picture_is_held(&self) -> bool {
+        matches!(self.phase, Phase::Running { held: Some(_), .. })
+    }
+
     /// Without a capture: looks for a signal, tells what there is, waits.
     fn idle(&mut self, deadline: Instant) -> Result<Option<News>, Signal> {
         let now = self.node.now();

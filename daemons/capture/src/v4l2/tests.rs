@@ -1,1 +1,580 @@
+//! The machine on a device made of a script, on a clock that only moves when it waits.
 
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use encode::Format;
+use frames::SourceState;
+use proptest::prelude::*;
+use sys::v4l2::{Filled, Ready};
+
+use super::follow::{Follow, PAUSE, STALL};
+use super::node::{Mode, Node, Reading, Wish};
+use crate::{News, Signal};
+
+const BUFFERS: u32 = 4;
+const SIZE: (u32, u32) = (8, 2);
+/// A picture of that size in YUYV.
+const BYTES: usize = 32;
+
+/// Pictures of one colour each.
+static COLOURS: LazyLock<Vec<[u8; BYTES]>> =
+    LazyLock::new(|| (0..=255).map(|value| [value; BYTES]).collect());
+
+#[derive(Debug, Clone, Copy)]
+enum Happening {
+    /// The driver fills a buffer, if it has one.
+    Picture(u8),
+    Damaged,
+    Short,
+    /// What a look at the source gives from now on.
+    Signal(Result<Reading<u32>, i32>),
+    /// Likewise, and the device says so.
+    Event(Result<Reading<u32>, i32>),
+    /// The capture stops in a fault until it is started anew.
+    Fault,
+}
+
+/// What a test does to the device and sees of it, while the machine owns it.
+struct World {
+    clock: Duration,
+    plan: VecDeque<(Duration, Happening)>,
+    tells: bool,
+    reading: Result<Reading<u32>, i32>,
+    starts: Result<Option<Format>, i32>,
+    started: Vec<(Option<u32>, Wish)>,
+    capturing: bool,
+    fault: bool,
+    event: bool,
+    driver: VecDeque<u32>,
+    filled: VecDeque<Filled>,
+    colours: [u8; BUFFERS as usize],
+    sequence: u32,
+    dropped: u32,
+    edid: Vec<u8>,
+    edid_while_capturing: bool,
+}
+
+#[derive(Clone)]
+struct Fake {
+    start: Instant,
+    world: Arc<Mutex<World>>,
+}
+
+impl World {
+    fn happen(&mut self, what: Happening) {
+        match what {
+            Happening::Picture(colour) => self.fill(colour, BYTES, false),
+            Happening::Damaged => self.fill(99, BYTES, true),
+            Happening::Short => self.fill(98, BYTES - 1, false),
+            Happening::Signal(reading) => self.reading = reading,
+            Happening::Event(reading) => (self.reading, self.event) = (reading, self.tells),
+            Happening::Fault => self.fault = true,
+        }
+    }
+
+    fn fill(&mut self, colour: u8, len_bytes: usize, damaged: bool) {
+        if !self.capturing {
+            return;
+        }
+        let Some(index) = self.driver.pop_front() else {
+            self.dropped += 1;
+            return;
+        };
+        self.colours[index as usize] = colour;
+        self.sequence += 1;
+        let (captured, sequence) = (Some(self.clock), self.sequence);
+        self.filled.push_back(Filled { index, len_bytes, captured, sequence, damaged });
+    }
+}
+
+impl Fake {
+    fn new(tells: bool) -> Self {
+        let world = World {
+            clock: Duration::from_secs(100),
+            plan: VecDeque::new(),
+            tells,
+            reading: Ok(Reading::Signal(1)),
+            starts: Ok(Some(Format::Yuyv)),
+            started: Vec::new(),
+            capturing: false,
+            fault: false,
+            event: false,
+            driver: VecDeque::new(),
+            filled: VecDeque::new(),
+            colours: [0; BUFFERS as usize],
+            sequence: 0,
+            dropped: 0,
+            edid: vec![1],
+            edid_while_capturing: false,
+        };
+        Self { start: Instant::now(), world: Arc::new(Mutex::new(world)) }
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap()
+    }
+
+    fn machine(&self) -> Follow<Self> {
+        Follow::new(self.clone(), PathBuf::from("/dev/fake"), Wish::default())
+    }
+
+    /// Plans something so many milliseconds from now.
+    fn after(&self, millis: u64, what: Happening) {
+        let mut world = self.world();
+        let then = world.clock + Duration::from_millis(millis);
+        let at = world.plan.partition_point(|(other, _)| *other <= then);
+        world.plan.insert(at, (then, what));
+    }
+
+    fn now_plus(&self, millis: u64) -> Instant {
+        self.now() + Duration::from_millis(millis)
+    }
+
+    /// Moves the clock, and with it the plan.
+    fn pass(&self, to: Duration) {
+        let mut world = self.world();
+        while let Some((then, what)) = world.plan.front().copied().filter(|(then, _)| *then <= to) {
+            world.plan.pop_front();
+            world.clock = world.clock.max(then);
+            world.happen(what);
+        }
+        world.clock = world.clock.max(to);
+    }
+}
+
+fn fault(code: i32) -> io::Error {
+    io::Error::from_raw_os_error(code)
+}
+
+impl Node for Fake {
+    type Timings = u32;
+
+    fn now(&self) -> Instant {
+        self.start + self.world().clock
+    }
+
+    fn since_boot(&self) -> Duration {
+        self.world().clock
+    }
+
+    fn tells_changes(&self) -> bool {
+        self.world().tells
+    }
+
+    fn reading(&mut self) -> io::Result<Reading<u32>> {
+        self.world().reading.map_err(fault)
+    }
+
+    fn same(&self, one: &u32, other: &u32) -> bool {
+        one == other
+    }
+
+    fn start(&mut self, timings: Option<&u32>, wish: Wish) -> io::Result<Option<Mode>> {
+        let mut world = self.world();
+        world.started.push((timings.copied(), wish));
+        let Some(format) = world.starts.map_err(fault)? else { return Ok(None) };
+        (world.capturing, world.fault) = (true, false);
+        world.driver = (0..BUFFERS).collect();
+        world.filled.clear();
+        Ok(Some(Mode { format, width: SIZE.0, height: SIZE.1, stride: format.line_bytes(SIZE.0) }))
+    }
+
+    fn stop(&mut self) {
+        let mut world = self.world();
+        world.capturing = false;
+        world.driver.clear();
+        world.filled.clear();
+    }
+
+    fn wait(&mut self, until: Instant) -> io::Result<Ready> {
+        loop {
+            let mut world = self.world();
+            let ready = Ready {
+                picture: !world.filled.is_empty(),
+                event: world.event,
+                fault: world.fault && world.capturing,
+            };
+            let end = until.saturating_duration_since(self.start);
+            if ready != Ready::default() || world.clock >= end {
+                return Ok(ready);
+            }
+            let next = world.plan.front().map_or(end, |(then, _)| end.min(*then));
+            world.clock = world.clock.max(next);
+            let to = world.clock;
+            drop(world);
+            self.pass(to);
+        }
+    }
+
+    fn take_events(&mut self) -> io::Result<bool> {
+        let mut world = self.world();
+        if let Err(code) = world.reading
+            && code == libc::ENODEV
+        {
+            return Err(fault(code));
+        }
+        Ok(std::mem::take(&mut world.event))
+    }
+
+    fn given(&self) -> usize {
+        let world = self.world();
+        world.driver.len() + world.filled.len()
+    }
+
+    fn take(&mut self) -> io::Result<Option<Filled>> {
+        let mut world = self.world();
+        if world.fault { Err(fault(libc::EIO)) } else { Ok(world.filled.pop_front()) }
+    }
+
+    fn give(&mut self, index: u32) -> io::Result<()> {
+        let mut world = self.world();
+        assert!(!world.driver.contains(&index), "a buffer given twice");
+        world.driver.push_back(index);
+        Ok(())
+    }
+
+    fn bytes(&self, index: u32, len_bytes: usize) -> Option<&[u8]> {
+        let world = self.world();
+        assert!(!world.driver.contains(&index), "a look into a buffer of the driver's");
+        COLOURS.get(usize::from(world.colours[index as usize]))?.get(..len_bytes)
+    }
+
+    fn edid(&mut self) -> io::Result<Vec<u8>> {
+        Ok(self.world().edid.clone())
+    }
+
+    fn set_edid(&mut self, edid: &[u8]) -> io::Result<()> {
+        let mut world = self.world();
+        world.edid_while_capturing |= world.capturing;
+        world.edid = edid.to_vec();
+        Ok(())
+    }
+}
+
+fn colour(machine: &Follow<Fake>) -> Option<u8> {
+    machine.picture().map(|picture| picture.view.data()[0])
+}
+
+fn absent(state: SourceState) -> Result<News, Signal> {
+    Err(Signal::Absent(state))
+}
+
+#[test]
+fn the_newest_picture_is_taken_and_older_ones_go_back_at_once() {
+    let fake = Fake::new(true);
+    let mut machine = fake.machine();
+    for (millis, colour) in [(10, 1), (20, 2), (30, 3)] {
+        fake.after(millis, Happening::Picture(colour));
+    }
+    assert_eq!(machine.wait(fake.now_plus(5)), Ok(News::Same));
+    assert!(machine.picture().is_none());
+    fake.pass(Duration::from_millis(100_030));
+    assert_eq!(machine.wait(fake.now_plus(5)), Ok(News::New));
+    assert_eq!(colour(&machine), Some(3));
+    let captured = machine.picture().unwrap().captured;
+    assert_eq!(captured, 100_030_000_000, "the driver's time, not ours");
+    assert_eq!(fake.world().driver.len(), 3, "all but the one that is shown");
+}
+
+#[test]
+fn when_the_driver_ran_out_of_buffers_the_next_picture_is_awaited() {
+    let fake = Fake::new(true);
+    let mut machine = fake.machine();
+    assert_eq!(machine.wait(fake.now()), Ok(News::Same));
+    for number in 0..20_u8 {
+        fake.after(16 * u64::from(number), Happening::Picture(number));
+    }
+    fake.after(16 * 20, Happening::Picture(200));
+    fake.pass(Duration::from_millis(100_000 + 16 * 20 - 6));
+    assert!(fake.world().dropped > 10);
+    assert_eq!(machine.wait(fake.now_plus(50)), Ok(News::New));
+    assert_eq!(colour(&machine), Some(200));
+    assert_eq!(fake.world().driver.len(), 3);
+}
+
+#[test]
+fn an_old_picture_is_better_than_none_if_no_other_comes() {
+    let fake = Fake::new(true);
+    let mut machine = fake.machine();
+    assert_eq!(machine.wait(fake.now()), Ok(News::Same));
+    for number in 0..4 {
+        fake.after(1, Happening::Picture(number));
+    }
+    fake.pass(Duration::from_millis(100_500));
+    let began = fake.now();
+    assert_eq!(machine.wait(fake.now_plus(900)), Ok(News::New));
+    assert_eq!(colour(&machine), Some(3));
+    assert_eq!((fake.now() - began).as_millis(), 100);
+}
+
+#[test]
+fn a_picture_equal_to_the_last_is_no_news_and_one_that_is_damaged_none_at_all() {
+    let fake = Fake::new(true);
+    let mut machine = fake.machine();
+    assert_eq!(machine.wait(fake.now()), Ok(News::Same));
+    fake.after(1, Happening::Picture(7));
+    assert_eq!(machine.wait(fake.now_plus(10)), Ok(News::New));
+    fake.after(1, Happening::Picture(7));
+    let deadline = fake.now_plus(10);
+    assert_eq!(machine.wait(deadline), Ok(News::Same));
+    assert!(fake.now() < deadline, "said at once");
+    fake.after(1, Happening::Damaged);
+    fake.after(2, Happening::Short);
+    let deadline = fake.now_plus(10);
+    assert_eq!(machine.wait(deadline), Ok(News::Same));
+    assert_eq!((fake.now(), colour(&machine)), (deadline, Some(7)));
+    assert_eq!(fake.world().driver.len(), 3);
+}
+
+#[test]
+fn each_reading_is_a_state_told_once_at_once_and_then_at_the_deadline() {
+    for state in [SourceState::NoCable, SourceState::NoSync, SourceState::UnsupportedMode] {
+        let fake = Fake::new(true);
+        fake.world().reading = Ok(Reading::Absent(state));
+        let mut machine = fake.machine();
+        let began = fake.now();
+        assert_eq!(machine.wait(fake.now_plus(200)), absent(state));
+        assert_eq!(fake.now(), began);
+        assert_eq!(machine.wait(fake.now_plus(200)), absent(state));
+        assert_eq!((fake.now() - began).as_millis(), 200);
+        assert!(!fake.world().capturing);
+    }
+}
+
+#[test]
+fn a_form_of_pixels_nobody_knows_is_an_unsupported_mode() {
+    let fake = Fake::new(true);
+    fake.world().starts = Ok(None);
+    let mut machine = fake.machine();
+    assert_eq!(machine.wait(fake.now_plus(1)), absent(SourceState::UnsupportedMode));
+}
+
+#[test]
+fn a_change_that_the_device_tells_is_followed_at_once() {
+    let fake = Fake::new(true);
+    let mut machine = fake.machine();
+    fake.after(1, Happening::Picture(1));
+    assert_eq!(machine.wait(fake.now_plus(10)), Ok(News::New));
+    fake.after(5, Happening::Event(Ok(Reading::Absent(SourceState::NoSync))));
+    fake.after(20, Happening::Event(Ok(Reading::Signal(2))));
+    fake.after(25, Happening::Picture(2));
+    let began = fake.now();
+    assert_eq!(machine.wait(fake.now_plus(100)), absent(SourceState::NoSync));
+    assert!(machine.picture().is_none());
+    assert_eq!(machine.wait(fake.now_plus(100)), Ok(News::New));
+    assert_eq!(((fake.now() - began).as_millis(), colour(&machine)), (25, Some(2)));
+    let timings: Vec<_> = fake.world().started.iter().map(|(timings, _)| *timings).collect();
+    assert_eq!(timings, [Some(1), Some(2)]);
+}
+
+#[test]
+fn a_change_is_seen_even_while_pictures_come_without_a_pause() {
+    let fake = Fake::new(true);
+    let mut machine = fake.machine();
+    assert_eq!(machine.wait(fake.now()), Ok(News::Same));
+    fake.world().happen(Happening::Picture(1));
+    assert_eq!(machine.wait(fake.now()), Ok(News::New));
+    fake.world().happen(Happening::Picture(2));
+    fake.world().happen(Happening::Event(Ok(Reading::Signal(2))));
+    let _ = machine.wait(fake.now());
+    assert_eq!(fake.world().started.len(), 2);
+}
+
+#[test]
+fn a_device_that_tells_nothing_is_asked_twice_a_second() {
+    let fake = Fake::new(false);
+    let mut machine = fake.machine();
+    for millis in (10..5000).step_by(10) {
+        fake.after(millis, Happening::Picture(u8::try_from(millis / 10 % 200).unwrap()));
+    }
+    assert_eq!(machine.wait(fake.now_plus(20)), Ok(News::New));
+    fake.after(5, Happening::Signal(Ok(Reading::Absent(SourceState::NoCable))));
+    let began = fake.now();
+    let mut said = machine.wait(fake.now_plus(10));
+    while said.is_ok() {
+        said = machine.wait(fake.now_plus(10));
+    }
+    assert_eq!(said, absent(SourceState::NoCable));
+    assert!(fake.now() - began <= PAUSE + Duration::from_millis(10));
+    fake.after(5, Happening::Signal(Ok(Reading::Signal(3))));
+    let began = fake.now();
+    while machine.wait(fake.now_plus(10)) != Ok(News::New) {}
+    assert!(fake.now() - began <= PAUSE + Duration::from_millis(20));
+}
+
+#[test]
+fn a_device_without_timings_is_captured_from_as_it_is_and_takes_a_size() {
+    let fake = Fake::new(false);
+    fake.world().reading = Ok(Reading::Free);
+    let mut machine = fake.machine();
+    assert!(machine.set_size(640, 480), "it may have a choice");
+    fake.after(1, Happening::Picture(1));
+    assert_eq!(machine.wait(fake.now_plus(10)), Ok(News::New));
+    assert!(machine.set_size(1280, 720));
+    assert!(machine.picture().is_none(), "it is started anew");
+    assert_eq!(machine.wait(fake.now_plus(1)), Ok(News::Same));
+    assert!(machine.set_size(1280, 720));
+    let sizes: Vec<_> = fake.world().started.iter().map(|(timings, wish)| (*timings, wish.size)).collect();
+    assert_eq!(sizes, [(None, Some((640, 480))), (None, Some((1280, 720)))]);
+}
+
+#[test]
+fn a_device_with_timings_takes_no_size() {
+    let fake = Fake::new(true);
+    let mut machine = fake.machine();
+    fake.after(1, Happening::Picture(1));
+    assert_eq!(machine.wait(fake.now_plus(10)), Ok(News::New));
+    assert!(!machine.set_size(640, 480));
+    assert!(machine.picture().is_some());
+}
+
+#[test]
+fn a_stalled_capture_is_started_again_after_a_second_and_lost_after_two() {
+    let fake = Fake::new(true);
+    let mut machine = fake.machine();
+    fake.after(1, Happening::Picture(1));
+    assert_eq!(machine.wait(fake.now_plus(10)), Ok(News::New));
+    let stalled = fake.now();
+    fake.after(1500, Happening::Picture(2));
+    assert_eq!(machine.wait(fake.now_plus(5000)), Ok(News::New));
+    assert_eq!((fake.now() - stalled).as_millis(), 1500);
+    assert_eq!(fake.world().started.len(), 2);
+    let stalled = fake.now();
+    let lost = machine.wait(fake.now_plus(5000));
+    assert!(matches!(lost, Err(Signal::Lost { state: SourceState::NoSync, .. })), "{lost:?}");
+    assert_eq!(fake.now() - stalled, STALL * 2);
+}
+
+#[test]
+fn a_stall_that_is_a_lost_signal_is_no_fault_of_the_device() {
+    let fake = Fake::new(true);
+    let mut machine = fake.machine();
+    fake.after(1, Happening::Picture(1));
+    assert_eq!(machine.wait(fake.now_plus(10)), Ok(News::New));
+    fake.after(1, Happening::Signal(Ok(Reading::Absent(SourceState::NoCable))));
+    for _ in 0..100 {
+        let deadline = fake.now_plus(200);
+        assert!(matches!(machine.wait(deadline), Ok(News::Same) | Err(Signal::Absent(SourceState::NoCable))));
+    }
+    fake.after(1, Happening::Signal(Ok(Reading::Signal(1))));
+    fake.after(900, Happening::Picture(2));
+    while machine.wait(fake.now_plus(200)) != Ok(News::New) {}
+}
+
+#[test]
+fn a_fault_of_the_capture_starts_it_again_at_once() {
+    let fake = Fake::new(true);
+    let mut machine = fake.machine();
+    fake.after(1, Happening::Picture(1));
+    assert_eq!(machine.wait(fake.now_plus(10)), Ok(News::New));
+    fake.after(5, Happening::Fault);
+    fake.after(6, Happening::Picture(2));
+    let began = fake.now();
+    assert_eq!(machine.wait(fake.now_plus(100)), Ok(News::New));
+    assert_eq!((fake.now() - began).as_millis(), 6);
+}
+
+#[test]
+fn a_device_that_is_gone_is_lost_as_no_cable_in_every_phase() {
+    for capturing in [false, true] {
+        let fake = Fake::new(true);
+        if !capturing {
+            fake.world().reading = Ok(Reading::Absent(SourceState::NoSync));
+        }
+        let mut machine = fake.machine();
+        let _ = machine.wait(fake.now_plus(1));
+        fake.after(5, Happening::Event(Err(libc::ENODEV)));
+        let mut said = machine.wait(fake.now_plus(2000));
+        while !matches!(said, Err(Signal::Lost { .. })) {
+            said = machine.wait(fake.now_plus(2000));
+        }
+        assert_eq!(said.unwrap_err().state(), SourceState::NoCable);
+    }
+}
+
+#[test]
+fn a_monitor_is_changed_with_the_capture_stopped() {
+    let fake = Fake::new(true);
+    let mut machine = fake.machine();
+    fake.after(1, Happening::Picture(1));
+    assert_eq!(machine.wait(fake.now_plus(10)), Ok(News::New));
+    machine.set_edid(&[2; 128]).unwrap();
+    assert_eq!(machine.edid().unwrap(), [2; 128]);
+    assert!(!fake.world().edid_while_capturing);
+    fake.after(1, Happening::Picture(3));
+    assert_eq!(machine.wait(fake.now_plus(10)), Ok(News::New));
+}
+
+fn reading() -> impl Strategy<Value = Result<Reading<u32>, i32>> {
+    prop_oneof![
+        4 => (0_u32..3).prop_map(|timings| Ok(Reading::Signal(timings))),
+        1 => Just(Ok(Reading::Free)),
+        1 => Just(Ok(Reading::Absent(SourceState::NoCable))),
+        1 => Just(Ok(Reading::Absent(SourceState::NoSync))),
+        1 => Just(Err(libc::EIO)),
+        1 => Just(Err(libc::ENODEV)),
+    ]
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        6 => any::<u8>().prop_map(Happening::Picture),
+        1 => Just(Happening::Damaged),
+        1 => Just(Happening::Short),
+        1 => reading().prop_map(Happening::Signal),
+        1 => reading().prop_map(Happening::Event),
+        1 => Just(Happening::Fault),
+    ]
+}
+
+proptest! {
+    /// No buffer is lost or given twice (the fake asserts that), no wait outlasts its deadline by more than the look at
+    /// an old picture, and whatever happened: when the source is well again, a picture comes within five seconds.
+    #[test]
+    fn whatever_happens_the_picture_comes_back(
+        tells in any::<bool>(),
+        plan in proptest::collection::vec((0_u64..3000, happening()), 0..60),
+    ) {
+        let fake = Fake::new(tells);
+        let mut machine = fake.machine();
+        for (millis, what) in plan {
+            fake.after(millis, what);
+        }
+        let end = fake.now_plus(3000);
+        while fake.now() < end {
+            let deadline = fake.now_plus(50);
+            if let Err(Signal::Lost { .. }) = machine.wait(deadline) {
+                fake.pass(fake.since_boot() + Duration::from_millis(100));
+                fake.clone().stop();
+                machine = fake.machine();
+            }
+            prop_assert!(fake.now() <= deadline + Duration::from_millis(100));
+            let world = fake.world();
+            let held = usize::from(machine.picture_is_held());
+            prop_assert!(!world.capturing || world.driver.len() + world.filled.len() + held == BUFFERS as usize);
+        }
+        fake.world().reading = Ok(Reading::Signal(7));
+        fake.world().event = tells;
+        for millis in (0..5000).step_by(100) {
+            fake.after(millis, Happening::Picture(u8::try_from(millis / 100).unwrap()));
+        }
+        let end = fake.now_plus(5000);
+        let mut back = false;
+        while !back && fake.now() < end {
+            match machine.wait(fake.now_plus(50)) {
+                Ok(News::New) => back = true,
+                Err(Signal::Lost { .. }) => {
+                    fake.pass(fake.since_boot() + Duration::from_millis(100));
+                    fake.clone().stop();
+                    machine = fake.machine();
+                }
+                Ok(News::Same) | Err(Signal::Absent(_)) => {}
+            }
+        }
+        prop_assert!(back);
+    }
+}
