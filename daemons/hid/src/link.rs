@@ -1,5 +1,6 @@
 //! The cable: what carries reports to the target.
 
+pub mod ch9329;
 mod noop;
 pub mod otg;
 mod recorder;
@@ -8,6 +9,7 @@ mod vm;
 use hid_wire::{Device, Leds, Report};
 use tokio::sync::watch;
 
+pub use ch9329::Ch9329;
 pub use noop::Noop;
 pub use otg::Otg;
 pub use recorder::{Recorder, Recording};
@@ -45,6 +47,10 @@ pub enum Presence {
 }
 
 impl Presence {
+    pub(crate) fn is_broken(self) -> bool {
+        self == Self::Broken
+    }
+
     /// Whether a host reads.
     #[must_use]
     pub fn is_here(self) -> bool {

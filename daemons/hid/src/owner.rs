@@ -287,7 +287,7 @@ impl<L: Link> Owner<L> {
     }
 
     /// What is down, without movement.
-    fn current(&self, device: Device) -> Report {
+    pub(crate) fn current(&self, device: Device) -> Report {
         match device {
             Device::Keyboard => self.keyboard.report(),
             Device::AbsoluteMouse => self.absolute.report(),
