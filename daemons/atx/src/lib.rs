@@ -13,10 +13,14 @@
 //! `power` and `power_long` are one button, `reset` is another. A line that could not be driven ends its click at once.
 //! Whatever ends the task (stop, drop, panic), a pressed line is let go.
 //!
+//! Drivers: the lines of a GPIO chip ([`Gpio`]), a virtual machine ([`VmLines`]), and a board that is not there
+//! ([`PretendLines`], [`FakeLines`]).
+//!
 //! Not done here: finding lines (the daemon's `main` builds a driver from the configuration), debouncing of lights (the
-//! driver's work), JSON.
+//! driver's work), JSON. A process that is killed lets go of nothing: the supervisor holds the lines with us and does.
 
 mod fake;
+mod gpio;
 mod lines;
 mod owner;
 mod panel;
@@ -26,6 +30,7 @@ mod vm;
 use std::time::Duration;
 
 pub use fake::{Fake, FakeLines, Move, PretendLines};
+pub use gpio::{Gpio, GpioSettings, Light};
 pub use lines::{Leds, Line, Lines};
 pub use owner::{Atx, spawn};
 pub use policy::{Click, Policy, PowerAction, Step};

@@ -28,6 +28,16 @@ pub enum PinUse {
     },
 }
 
+impl PinUse {
+    /// The pin, in the driver's own words.
+    #[must_use]
+    pub fn pin(&self) -> &str {
+        match self {
+            Self::Input { pin, .. } | Self::Output { pin, .. } => pin,
+        }
+    }
+}
+
 /// How a driver tells the owner that an input may have changed. Cheap to clone, may be called from any thread.
 #[derive(Debug, Clone, Default)]
 pub struct Wake(Arc<Notify>);

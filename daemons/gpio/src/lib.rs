@@ -14,21 +14,42 @@
 //! When the task ends, a pulse under way is finished by its "off" at once; switched outputs keep what they were set to,
 //! for a relay must not drop because a daemon restarts.
 //!
-//! Not done here: real drivers (each is its own module behind [`Driver`]), reading the configuration, JSON.
+//! Drivers are modules behind [`Driver`], made from their own plain settings by [`DriverSettings::build`]: lines of a GPIO
+//! chip ([`chip`]), USB relay boards ([`hidrelay`]), wake-on-LAN ([`wol`]), programs ([`cmd`]), PWM and servos ([`pwm`]),
+//! the USB gadget's cable ([`otgconf`]), a blinking light ([`locator`]), and none at all ([`Noop`]).
+//!
+//! A process that is killed ends nothing. What it had pulsed at that moment stands in [`Marks`], which outlive it.
+//!
+//! Not done here: reading the configuration, JSON.
 
+pub mod chip;
+pub mod cmd;
+mod debounce;
 mod driver;
+pub mod hidrelay;
+pub mod line;
+pub mod locator;
+mod marks;
 mod model;
 mod noop;
+pub mod otgconf;
 mod owner;
+mod program;
+pub mod pwm;
+mod registry;
+mod slow;
 mod view;
+pub mod wol;
 
 pub use driver::{Driver, Offline, PinUse, Wake};
+pub use marks::Marks;
 pub use model::{
     Channel, Hw, InputState, IoState, Mode, Model, OutputScheme, OutputState, Pulse, Scheme, Settings,
     SetupError, ViewSettings,
 };
 pub use noop::{Noop, NoopPins};
-pub use owner::{Drivers, Gpio, spawn};
+pub use owner::{Drivers, Gpio, pin_use, spawn, spawn_marked};
+pub use registry::DriverSettings;
 pub use view::{Color, Item, View};
 
 /// Why a request was refused.

@@ -1,19 +1,21 @@
 //! The task that owns the drivers, and the handle everybody else has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{Channel, InputState, IoState, Mode, Model, OutputState, Settings, SetupError};
-use crate::{Driver, Error, Offline, PinUse, Wake};
+use crate::{Driver, Error, Marks, Offline, PinUse, Wake};
 
 /// Requests that may wait for the owner at once.
 const QUEUE: usize = 64;
+/// How often a driver that is offline is asked again, where it cannot say itself that it is back.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Drivers by their names in the configuration.
 pub type Drivers = BTreeMap<String, Box<dyn Driver>>;
@@ -87,9 +89,23 @@ pub fn spawn(
     drivers: Drivers,
     stop: CancellationToken,
 ) -> Result<(Gpio, JoinHandle<()>), SetupError> {
+    spawn_marked(settings, drivers, None, stop)
+}
+
+/// As [`spawn`], with a place that outlives us for what is pulsed. What is found there was not ended by our predecessor:
+/// it is ended now.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_marked(
+    settings: Settings,
+    drivers: Drivers,
+    marks: Option<Marks>,
+    stop: CancellationToken,
+) -> Result<(Gpio, JoinHandle<()>), SetupError> {
     let (requests, inbox) = mpsc::channel(QUEUE);
     let model = Arc::new(Model::build(&settings));
-    let (owner, state) = Owner::new(settings, drivers)?;
+    let (owner, state) = Owner::new(settings, drivers, marks)?;
     let task = tokio::spawn(owner.run(inbox, stop));
     Ok((Gpio { model, requests, state }, task))
 }
@@ -121,10 +137,19 @@ struct Owner {
     outputs: BTreeMap<String, Output>,
     publish: watch::Sender<IoState>,
     wake: Wake,
+    marks: Option<Marks>,
+    /// Pulses of our predecessor that could not be ended yet.
+    left: BTreeSet<String>,
+    /// Some driver did not answer at the last look.
+    is_offline: bool,
 }
 
 impl Owner {
-    fn new(settings: Settings, mut drivers: Drivers) -> Result<(Self, watch::Receiver<IoState>), SetupError> {
+    fn new(
+        settings: Settings,
+        mut drivers: Drivers,
+        marks: Option<Marks>,
+    ) -> Result<(Self, watch::Receiver<IoState>), SetupError> {
         let mut uses: BTreeMap<String, Vec<PinUse>> = BTreeMap::new();
         for (name, channel) in &settings.scheme {
             if !drivers.contains_key(&channel.hw.driver) {
@@ -146,7 +171,8 @@ impl Owner {
         let visible = Model::build(&settings).scheme.outputs;
         let outputs = visible.into_keys().map(|name| (name, idle())).collect();
         let (publish, state) = watch::channel(IoState::default());
-        let mut owner = Self { settings, drivers, outputs, publish, wake };
+        let left = marks.as_ref().map(Marks::get).unwrap_or_default().into_iter().collect();
+        let mut owner = Self { settings, drivers, outputs, publish, wake, marks, left, is_offline: false };
         owner.show();
         Ok((owner, state))
     }
@@ -160,6 +186,7 @@ impl Owner {
                 () = stop.cancelled() => break,
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => self.advance(),
                 () = wake.woken() => {}
+                () = sleep(ASK_AGAIN), if self.is_offline => {}
                 request = inbox.recv() => match request {
                     Some(request) => self.serve(request),
                     None => return self.wind_down().await,
@@ -214,10 +241,17 @@ impl Owner {
             Action::Switch(state) => (*state, Phase::Cooling { until: now + *busy_delay }),
             Action::Pulse(delay) => (true, Phase::Pulsing { until: now + pulse.clamp(*delay) }),
         };
+        let cooling = Phase::Cooling { until: now + *busy_delay };
+        self.left.remove(name);
+        output.phase = phase;
+        // Before the line is driven: from here on it may be our last word.
+        mark(self.marks.as_ref(), &self.outputs, &self.left);
+        let output = self.outputs.get_mut(name).ok_or_else(not_found)?;
         output.result = write(&mut self.drivers, channel, level);
-        // A pulse that could not begin needs no end.
-        output.phase =
-            if output.result.is_err() { Phase::Cooling { until: now + *busy_delay } } else { phase };
+        // A pulse that could not begin needs no end. Its mark stays until the next one: that does no harm.
+        if output.result.is_err() {
+            output.phase = cooling;
+        }
         Ok(output)
     }
 
@@ -231,6 +265,7 @@ impl Owner {
 
     fn advance(&mut self) {
         let now = Instant::now();
+        let mut ended = false;
         for (name, output) in &mut self.outputs {
             let Some(channel) = self.settings.scheme.get(name) else { continue };
             let Mode::Output { busy_delay, .. } = &channel.mode else { continue };
@@ -238,10 +273,13 @@ impl Owner {
                 Phase::Pulsing { until } if until <= now => {
                     output.result = write(&mut self.drivers, channel, false);
                     output.phase = Phase::Cooling { until: now + *busy_delay };
+                    ended = true;
                 }
                 Phase::Cooling { until } if until <= now => {
                     output.phase = Phase::Idle;
-                    let result = std::mem::replace(&mut output.result, Ok(()));
+                    // A driver that is slow says only now whether it could.
+                    let result = std::mem::replace(&mut output.result, Ok(()))
+                        .and_then(|()| read(&mut self.drivers, channel).map(drop));
                     match (output.waiting.take(), result) {
                         (Some(reply), result) => drop(reply.send(result)),
                         (None, Err(error)) => log::warn!("gpio channel {name:?}: {error}"),
@@ -251,14 +289,42 @@ impl Owner {
                 Phase::Idle | Phase::Pulsing { .. } | Phase::Cooling { .. } => {}
             }
         }
+        if ended {
+            mark(self.marks.as_ref(), &self.outputs, &self.left);
+        }
+    }
+
+    /// Ends what our predecessor could not.
+    fn end_left(&mut self) {
+        if self.left.is_empty() {
+            return;
+        }
+        let (scheme, drivers) = (&self.settings.scheme, &mut self.drivers);
+        self.left.retain(|name| {
+            let Some(channel) =
+                scheme.get(name).filter(|channel| matches!(channel.mode, Mode::Output { .. }))
+            else {
+                return false;
+            };
+            let ended = write(drivers, channel, false);
+            if ended.is_ok() {
+                log::info!("gpio channel {name:?}: a pulse that was cut off is ended");
+            }
+            ended.is_err()
+        });
+        mark(self.marks.as_ref(), &self.outputs, &self.left);
     }
 
     fn show(&mut self) {
+        self.end_left();
+        self.is_offline = !self.left.is_empty();
         let mut state = IoState::default();
         for (name, channel) in &self.settings.scheme {
-            let read = |drivers: &mut Drivers| {
-                let driver = drivers.get_mut(&channel.hw.driver)?;
-                driver.read(&channel.hw.pin).ok().map(|level| level ^ channel.inverted)
+            let is_offline = &mut self.is_offline;
+            let mut read = |drivers: &mut Drivers| {
+                let level = read(drivers, channel).ok();
+                *is_offline |= level.is_none();
+                level
             };
             if let Mode::Input { .. } = channel.mode {
                 let level = read(&mut self.drivers);
@@ -289,8 +355,11 @@ impl Owner {
                 && let Err(error) = write(&mut self.drivers, channel, false)
             {
                 log::error!("gpio channel {name:?} may still be on: {error}");
+            } else {
+                output.phase = Phase::Idle;
             }
         }
+        mark(self.marks.as_ref(), &self.outputs, &self.left);
     }
 }
 
@@ -300,7 +369,19 @@ impl Drop for Owner {
     }
 }
 
-fn pin_use(channel: &Channel) -> PinUse {
+/// Writes down what is on for a moment only.
+fn mark(marks: Option<&Marks>, outputs: &BTreeMap<String, Output>, left: &BTreeSet<String>) {
+    let Some(marks) = marks else { return };
+    let pulsing = outputs.iter().filter(|(_, output)| matches!(output.phase, Phase::Pulsing { .. }));
+    let names = pulsing.map(|(name, _)| name.as_str()).chain(left.iter().map(String::as_str));
+    if let Err(error) = marks.set(names) {
+        log::error!("pulses under way cannot be marked: {error}");
+    }
+}
+
+/// What a channel's driver is told of it.
+#[must_use]
+pub fn pin_use(channel: &Channel) -> PinUse {
     let pin = channel.hw.pin.clone();
     match &channel.mode {
         Mode::Input { debounce } => PinUse::Input { pin, debounce: *debounce },
@@ -308,6 +389,13 @@ fn pin_use(channel: &Channel) -> PinUse {
             PinUse::Output { pin, initial: initial.map(|on| on ^ channel.inverted) }
         }
     }
+}
+
+fn read(drivers: &mut Drivers, channel: &Channel) -> Result<bool, Error> {
+    let offline = |why| Error::DriverOffline { driver: channel.hw.driver.clone(), why };
+    let driver = drivers.get_mut(&channel.hw.driver).ok_or_else(|| offline("not configured".to_owned()))?;
+    let level = driver.read(&channel.hw.pin).map_err(|Offline(why)| offline(why))?;
+    Ok(level ^ channel.inverted)
 }
 
 fn write(drivers: &mut Drivers, channel: &Channel, state: bool) -> Result<(), Error> {

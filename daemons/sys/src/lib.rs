@@ -5,6 +5,7 @@
 
 pub mod beneath;
 pub mod capability;
+pub mod cdrom;
 pub mod fd;
 pub mod futex;
 pub mod hidraw;

@@ -1,0 +1,253 @@
+//! `otgconf`: the USB gadget's cable and its functions as switches.
+//!
+//! Pin `udc` is the cable: on while the gadget is bound to its controller. Any other pin is a function by its name,
+//! `mass_storage.usb0` say: on while it is part of what the host sees. Changing that takes the cable out for a moment.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use gadget::Paths;
+
+use crate::slow::{Seen, Slow, Worker};
+use crate::{Driver, Offline, PinUse, Wake};
+
+/// The cable's pin.
+pub const UDC: &str = "udc";
+/// How often the gadget is looked at: others may change it too.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Which gadget.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Where the gadget lies.
+    pub paths: Paths,
+    /// The controller's name; `None` takes the one it was bound to, or the only one there is.
+    pub udc: Option<String>,
+    /// How long the cable is out when a function is changed.
+    pub init_delay: Duration,
+    /// Where controllers are found.
+    pub controllers: PathBuf,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            paths: Paths::default(),
+            udc: None,
+            init_delay: Duration::from_secs(3),
+            controllers: PathBuf::from("/sys/class/udc"),
+        }
+    }
+}
+
+/// Whether a pin may be a function's name: nothing that leads out of its directory.
+#[must_use]
+pub fn is_pin(pin: &str) -> bool {
+    pin == UDC
+        || (pin.contains('.')
+            && !pin.starts_with('.')
+            && pin.len() <= 64
+            && pin.chars().all(|letter| letter.is_ascii_alphanumeric() || "._-".contains(letter)))
+}
+
+struct Cable {
+    settings: Settings,
+    pins: Vec<String>,
+    /// The controller it was seen at last.
+    bound: Option<String>,
+    initial: Vec<(String, bool)>,
+}
+
+impl Cable {
+    fn is_in(&mut self) -> io::Result<bool> {
+        let file = self.settings.paths.udc_file();
+        let name = fs::read_to_string(&file).map_err(|error| named(&file, &error))?;
+        let name = name.trim();
+        if !name.is_empty() {
+            self.bound = Some(name.to_owned());
+        }
+        Ok(!name.is_empty())
+    }
+
+    fn plug(&mut self, level: bool) -> io::Result<()> {
+        if self.is_in()? == level {
+            return Ok(());
+        }
+        let name = if level { self.controller()? } else { String::new() };
+        let file = self.settings.paths.udc_file();
+        fs::write(&file, format!("{name}\n")).map_err(|error| named(&file, &error))
+    }
+
+    fn controller(&self) -> io::Result<String> {
+        if let Some(name) = self.settings.udc.as_ref().or(self.bound.as_ref()) {
+            return Ok(name.clone());
+        }
+        let first = fs::read_dir(&self.settings.controllers)?.flatten().map(|entry| entry.file_name()).min();
+        let none = || io::Error::new(io::ErrorKind::NotFound, "there is no USB device controller");
+        Ok(first.ok_or_else(none)?.to_string_lossy().into_owned())
+    }
+
+    fn link(&mut self, function: &str, level: bool) -> io::Result<()> {
+        let (from, to) = (self.settings.paths.function(function), self.settings.paths.link(function));
+        if to.symlink_metadata().is_ok() == level {
+            return Ok(());
+        }
+        if !from.is_dir() {
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("{}: there is no such function", from.display()),
+            ));
+        }
+        let was_in = self.is_in()?;
+        self.plug(false)?;
+        let changed = if level { symlink(&from, &to) } else { fs::remove_file(&to) };
+        let changed = changed.map_err(|error| named(&to, &error));
+        if was_in {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a thread of its own, and a pause the host has to see"
+            )]
+            std::thread::sleep(self.settings.init_delay);
+            // Also when nothing was changed: the cable was in.
+            self.plug(true)?;
+        }
+        changed
+    }
+
+    fn apply(&mut self, pin: &str, level: bool) -> io::Result<()> {
+        if pin == UDC { self.plug(level) } else { self.link(pin, level) }
+    }
+}
+
+fn named(path: &std::path::Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+impl Slow for Cable {
+    fn look(&mut self) -> Seen {
+        while let Some((pin, level)) = self.initial.last().cloned() {
+            self.set(&pin, level)?;
+            self.initial.pop();
+        }
+        let cable = self.is_in().map_err(|error| error.to_string())?;
+        let level = |pin: &String| {
+            let level =
+                if pin == UDC { cable } else { self.settings.paths.link(pin).symlink_metadata().is_ok() };
+            (pin.clone(), level)
+        };
+        Ok(self.pins.iter().map(level).collect())
+    }
+
+    fn set(&mut self, pin: &str, level: bool) -> Result<(), String> {
+        self.apply(pin, level).map_err(|error| error.to_string())
+    }
+}
+
+/// The driver.
+#[derive(Debug)]
+pub struct OtgConf {
+    settings: Settings,
+    worker: Option<Worker>,
+}
+
+impl OtgConf {
+    /// The driver.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, worker: None }
+    }
+
+    fn worker(&self) -> Result<&Worker, Offline> {
+        self.worker.as_ref().ok_or_else(|| Offline("not started".to_owned()))
+    }
+}
+
+impl Driver for OtgConf {
+    fn attach(&mut self, pins: &[PinUse], wake: Wake) -> Result<(), Offline> {
+        if let Some(pin) = pins.iter().map(PinUse::pin).find(|pin| !is_pin(pin)) {
+            return Err(Offline(format!("{pin:?} is neither udc nor the name of a function")));
+        }
+        let mut cable =
+            Cable { settings: self.settings.clone(), pins: Vec::new(), bound: None, initial: Vec::new() };
+        for pin in pins {
+            cable.pins.push(pin.pin().to_owned());
+            if let PinUse::Output { pin, initial: Some(level) } = pin {
+                cable.initial.push((pin.clone(), *level));
+            }
+        }
+        self.worker = Some(Worker::start(cable, LOOK, wake)?);
+        Ok(())
+    }
+
+    fn read(&mut self, pin: &str) -> Result<bool, Offline> {
+        self.worker()?.read(pin)
+    }
+
+    fn write(&mut self, pin: &str, level: bool) -> Result<(), Offline> {
+        self.worker()?.write(pin, level)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn cable() -> (tempfile::TempDir, Cable) {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths { configfs: dir.path().to_owned(), name: "kvmd".to_owned() };
+        fs::create_dir_all(paths.function("mass_storage.usb0")).unwrap();
+        fs::create_dir_all(paths.link("x").parent().unwrap()).unwrap();
+        fs::write(paths.udc_file(), "fe980000.usb\n").unwrap();
+        let settings = Settings { paths, init_delay: Duration::ZERO, ..Settings::default() };
+        let pins = vec![UDC.to_owned(), "mass_storage.usb0".to_owned()];
+        (dir, Cable { settings, pins, bound: None, initial: Vec::new() })
+    }
+
+    #[test]
+    fn the_cable_goes_out_and_into_the_same_controller() {
+        let (_dir, mut cable) = cable();
+        assert!(cable.look().unwrap()[UDC]);
+        cable.set(UDC, false).unwrap();
+        assert!(!cable.look().unwrap()[UDC]);
+        cable.set(UDC, true).unwrap();
+        assert_eq!(fs::read_to_string(cable.settings.paths.udc_file()).unwrap(), "fe980000.usb\n");
+    }
+
+    #[test]
+    fn a_function_is_linked_and_unlinked_and_the_cable_is_in_again_after_it() {
+        let (_dir, mut cable) = cable();
+        for level in [true, true, false, false] {
+            cable.set("mass_storage.usb0", level).unwrap();
+            let seen = cable.look().unwrap();
+            assert_eq!((seen["mass_storage.usb0"], seen[UDC]), (level, true));
+        }
+        let link = cable.settings.paths.link("mass_storage.usb0");
+        assert!(cable.set("hid.usb9", true).unwrap_err().contains("no such function"));
+        assert!(!link.exists());
+        cable.set(UDC, false).unwrap();
+        cable.set("mass_storage.usb0", true).unwrap();
+        assert!(!cable.look().unwrap()[UDC], "a cable that was out stays out");
+    }
+
+    proptest! {
+        #[test]
+        fn no_pin_leads_out_of_the_gadget(pin in ".{0,20}") {
+            if is_pin(&pin) {
+                prop_assert!(!pin.contains('/') && pin != "." && pin != "..");
+            }
+        }
+    }
+
+    #[test]
+    fn functions_have_a_kind_and_a_name() {
+        assert!(is_pin("udc") && is_pin("mass_storage.usb0") && is_pin("hid.usb1"));
+        for pin in ["", "../..", "mass_storage", "a/b.c", ".."] {
+            assert!(!is_pin(pin), "{pin}");
+        }
+    }
+}

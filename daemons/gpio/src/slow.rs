@@ -1,0 +1,183 @@
+//! Hardware whose calls may take long, on a thread of its own.
+//!
+//! The owner never waits: a read is answered from what was seen last, a write is an order. An order that fails shows as
+//! a driver that is offline, until a look succeeds again.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crate::{Offline, Wake};
+
+/// Orders that may wait. Each channel is busy while its order is fresh: more than this is a device that hangs.
+const ORDERS: usize = 64;
+/// How long the end waits for orders under way: a relay that was pulsed has its "off" among them.
+const LAST_ORDERS: Duration = Duration::from_secs(1);
+
+/// Levels by pin, or why they are not known.
+pub(crate) type Seen = Result<BTreeMap<String, bool>, String>;
+
+/// A piece of hardware. Its calls block.
+pub(crate) trait Slow: Send + 'static {
+    /// The levels of all pins in use.
+    fn look(&mut self) -> Seen;
+
+    /// Sets one.
+    fn set(&mut self, pin: &str, level: bool) -> Result<(), String>;
+}
+
+struct Order {
+    pin: String,
+    level: bool,
+}
+
+/// The thread's handle.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    orders: Option<SyncSender<Order>>,
+    seen: Arc<Mutex<Seen>>,
+    ended: Receiver<()>,
+}
+
+impl Worker {
+    /// Starts the thread: it looks at once, and then `every` so often.
+    pub(crate) fn start(mut slow: impl Slow, every: Duration, wake: Wake) -> Result<Self, Offline> {
+        let (orders, inbox) = sync_channel(ORDERS);
+        let (end, ended) = sync_channel(1);
+        let seen = Arc::new(Mutex::new(Err("not looked at yet".to_owned())));
+        let shown = Arc::clone(&seen);
+        let work = move || {
+            let mut told = false;
+            let mut show = |now: Seen| {
+                if let Err(why) = &now
+                    && !told
+                {
+                    log::warn!("a gpio driver is offline: {why}");
+                }
+                told = now.is_err();
+                let changed = {
+                    let mut shown = locked(&shown);
+                    let changed = *shown != now;
+                    *shown = now;
+                    changed
+                };
+                if changed {
+                    wake.up();
+                }
+            };
+            show(slow.look());
+            loop {
+                match inbox.recv_timeout(every) {
+                    Ok(Order { pin, level }) => match slow.set(&pin, level) {
+                        Ok(()) => show(slow.look()),
+                        Err(why) => show(Err(why)),
+                    },
+                    Err(RecvTimeoutError::Timeout) => show(slow.look()),
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
+            }
+            let _ = end.send(());
+        };
+        thread::Builder::new()
+            .name("gpio-slow".to_owned())
+            .spawn(work)
+            .map_err(|error| Offline(format!("no thread: {error}")))?;
+        Ok(Self { orders: Some(orders), seen, ended })
+    }
+
+    /// What was seen last.
+    pub(crate) fn read(&self, pin: &str) -> Result<bool, Offline> {
+        let seen = locked(&self.seen);
+        let levels = seen.as_ref().map_err(|why| Offline(why.clone()))?;
+        Ok(levels.get(pin).copied().unwrap_or(false))
+    }
+
+    /// Orders a level.
+    pub(crate) fn write(&self, pin: &str, level: bool) -> Result<(), Offline> {
+        let order = Order { pin: pin.to_owned(), level };
+        let sent = self.orders.as_ref().map(|orders| orders.try_send(order));
+        match sent {
+            Some(Ok(())) => Ok(()),
+            Some(Err(TrySendError::Full(_))) => Err(Offline("it does not keep up".to_owned())),
+            Some(Err(TrySendError::Disconnected(_))) | None => Err(Offline("it has stopped".to_owned())),
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.orders = None;
+        let _ = self.ended.recv_timeout(LAST_ORDERS);
+    }
+}
+
+/// A panic of whoever held it has left nothing half done.
+fn locked(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    type Levels = BTreeMap<String, bool>;
+
+    /// The levels, and why it cannot be reached.
+    #[derive(Default, Clone)]
+    struct Bench(Arc<Mutex<(Levels, Option<String>)>>);
+
+    impl Slow for Bench {
+        fn look(&mut self) -> Seen {
+            let bench = self.0.lock().unwrap();
+            bench.1.clone().map_or_else(|| Ok(bench.0.clone()), Err)
+        }
+
+        fn set(&mut self, pin: &str, level: bool) -> Result<(), String> {
+            let mut bench = self.0.lock().unwrap();
+            bench.0.insert(pin.to_owned(), level);
+            bench.1.clone().map_or(Ok(()), Err)
+        }
+    }
+
+    /// Real time: there is a thread in between.
+    fn until(worker: &Worker, wanted: &Result<bool, Offline>) {
+        let limit = Instant::now() + Duration::from_secs(20);
+        while worker.read("1") != *wanted {
+            assert!(Instant::now() < limit, "{:?}", worker.read("1"));
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn orders_are_carried_out_and_seen() {
+        let worker = Worker::start(Bench::default(), Duration::from_secs(60), Wake::default()).unwrap();
+        until(&worker, &Ok(false));
+        worker.write("1", true).unwrap();
+        until(&worker, &Ok(true));
+    }
+
+    #[test]
+    fn a_failure_is_offline_until_a_look_succeeds() {
+        let bench = Bench::default();
+        let worker = Worker::start(bench.clone(), Duration::from_millis(1), Wake::default()).unwrap();
+        bench.0.lock().unwrap().1 = Some("unplugged".to_owned());
+        until(&worker, &Err(Offline("unplugged".to_owned())));
+        bench.0.lock().unwrap().1 = None;
+        until(&worker, &Ok(false));
+    }
+
+    #[test]
+    fn the_end_waits_for_the_last_orders() {
+        let bench = Bench::default();
+        let worker = Worker::start(bench.clone(), Duration::from_secs(60), Wake::default()).unwrap();
+        for level in [true, false, true] {
+            worker.write("7", level).unwrap();
+        }
+        drop(worker);
+        assert!(bench.0.lock().unwrap().0["7"]);
+    }
+}
