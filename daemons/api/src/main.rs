@@ -62,7 +62,7 @@ async fn serve(config: &config::Config, args: &Args, mut descriptors: ListenFds)
         None => (Frames::none(), None),
     };
     let listeners = listeners(&mut descriptors)?;
-    let mut devices = setup::start(config, &args.layout(), frames, life.stop())?;
+    let mut devices = setup::start(config, &args.layout(), frames, &mut descriptors, life.stop())?;
     let settings = Settings {
         workers: std::thread::available_parallelism().map_or(2, std::num::NonZero::get).min(4),
         drain: DRAIN,

@@ -27,8 +27,12 @@ use auth::Auth;
 use client::supervisor::Supervisor;
 use config::{AtxType, AuthExternalType, AuthInternalType, Config, HidType, Layout, MsdType};
 use hid_wire::Key;
+use life::ListenFds;
 use model::streamer::{Features, Limits, Params, Range};
 use std::{
+    collections::BTreeMap,
+    net::Ipv4Addr,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -53,6 +57,8 @@ pub struct Devices {
 struct Start<'a> {
     owners: JoinSet<()>,
     stop: &'a CancellationToken,
+    /// What the supervisor handed over beside the listeners: lines it holds with us.
+    descriptors: &'a mut ListenFds,
 }
 
 impl Start<'_> {
@@ -92,12 +98,13 @@ pub fn start(
     config: &Config,
     layout: &Layout,
     frames: Frames,
+    descriptors: &mut ListenFds,
     stop: &CancellationToken,
 ) -> anyhow::Result<Devices> {
     let later = CancellationToken::new();
     let machine = Machine::connect(config, &later);
     let supervisor = Supervisor::new(&config.supervisor.unix);
-    let mut start = Start { owners: JoinSet::new(), stop };
+    let mut start = Start { owners: JoinSet::new(), stop, descriptors };
     let auth = start_auth(config, layout, &mut start)?;
     let hid = start_hid(config, &machine, &mut start)?;
     let parts = Parts {
@@ -255,24 +262,91 @@ fn start_info(config: &Config, supervisor: &Supervisor, stop: &CancellationToken
 
 fn start_gpio(config: &Config, start: &mut Start<'_>) -> anyhow::Result<gpio::Gpio> {
     let settings = &config.kvmd.gpio;
+    let scheme: BTreeMap<String, gpio::Channel> =
+        settings.scheme.iter().map(|(name, channel)| (name.clone(), gpio_channel(channel))).collect();
     let mut drivers = gpio::Drivers::new();
     for (name, driver) in &settings.drivers {
-        match driver.r#type.as_str() {
-            "noop" => drop(drivers.insert(name.clone(), Box::new(gpio::Noop::new()))),
-            // The default driver is there whether or not anything uses it.
-            "gpio" if !settings.scheme.values().any(|channel| channel.driver == *name) => {}
-            other => bail!("kvmd.gpio.drivers.{name}.type: {other} is not built yet"),
+        let own = scheme.values().filter(|channel| channel.hw.driver == *name);
+        let pins: Vec<_> = own.map(gpio::pin_use).collect();
+        // The default driver is there whether or not anything uses it.
+        if !pins.is_empty() {
+            let driver = gpio_driver(config, driver);
+            let held = held_lines(name, &driver, &pins, start.descriptors)?;
+            drivers.insert(name.clone(), driver.build(held));
         }
     }
-    let scheme =
-        settings.scheme.iter().map(|(name, channel)| (name.clone(), gpio_channel(channel))).collect();
     let view = gpio::ViewSettings {
         title: settings.view.header.title.clone(),
         table: settings.view.table.iter().map(|row| row.clone().unwrap_or_default()).collect(),
     };
-    let (gpio, task) = gpio::spawn(gpio::Settings { scheme, view }, drivers, start.stop.child_token())?;
+    let marks = start.descriptors.take("pulses").map(gpio::Marks::new);
+    let stop = start.stop.child_token();
+    let (gpio, task) = gpio::spawn_marked(gpio::Settings { scheme, view }, drivers, marks, stop)?;
     start.keep(task);
     Ok(gpio)
+}
+
+/// The output lines of a chip, when the supervisor holds exactly these.
+fn held_lines(
+    name: &str,
+    driver: &gpio::DriverSettings,
+    pins: &[gpio::PinUse],
+    descriptors: &mut ListenFds,
+) -> anyhow::Result<Option<OwnedFd>> {
+    let gpio::DriverSettings::Gpio(chip) = driver else { return Ok(None) };
+    let outputs = gpio::chip::outputs(chip, pins)?;
+    Ok(outputs.and_then(|outputs| descriptors.take(&outputs.descriptor_name(&format!("gpio.{name}")))))
+}
+
+fn gpio_driver(config: &Config, driver: &config::Driver) -> gpio::DriverSettings {
+    use gpio::DriverSettings as Ours;
+    match driver {
+        config::Driver::Noop(_) => Ours::Noop,
+        config::Driver::Gpio(chip) => Ours::Gpio(gpio::chip::Settings { device: chip.device.clone() }),
+        config::Driver::HidRelay(relay) => Ours::HidRelay(gpio::hidrelay::Settings {
+            device: relay.device.clone(),
+            state_poll: relay.state_poll,
+        }),
+        config::Driver::Wol(wol) => Ours::Wol(gpio::wol::Settings {
+            ip: wol.ip.unwrap_or(Ipv4Addr::BROADCAST.into()),
+            port: wol.port,
+            mac: wol.mac,
+        }),
+        config::Driver::Cmd(cmd) => {
+            Ours::Cmd(gpio::cmd::CmdSettings { command: cmd.cmd.clone(), timeout: cmd.timeout })
+        }
+        config::Driver::CmdRet(cmd) => Ours::CmdRet(gpio::cmd::CmdRetSettings {
+            command: cmd.cmd.clone(),
+            timeout: cmd.timeout,
+            state_poll: cmd.state_poll,
+        }),
+        config::Driver::Pwm(pwm) => Ours::Pwm(gpio::pwm::Settings {
+            chip: pwm.chip,
+            period_ns: pwm.period,
+            push_ns: pwm.duty_cycle_push,
+            release_ns: pwm.duty_cycle_release,
+            ..gpio::pwm::Settings::default()
+        }),
+        config::Driver::Servo(servo) => Ours::Servo(gpio::pwm::Servo {
+            chip: servo.chip,
+            period_ns: servo.period,
+            min_ns: servo.duty_cycle_min,
+            max_ns: servo.duty_cycle_max,
+            min_angle: servo.angle_min,
+            max_angle: servo.angle_max,
+            push_angle: servo.angle_push,
+            release_angle: servo.angle_release,
+        }),
+        config::Driver::Otgconf(otg) => Ours::OtgConf(gpio::otgconf::Settings {
+            udc: Some(otg.udc.clone()).filter(|udc| !udc.is_empty()),
+            init_delay: otg.init_delay,
+            paths: gadget::Paths { name: config.otg.gadget.clone(), ..gadget::Paths::default() },
+            ..gpio::otgconf::Settings::default()
+        }),
+        config::Driver::Locator(chip) => {
+            Ours::Locator(gpio::locator::Settings { device: chip.device.clone() })
+        }
+    }
 }
 
 fn gpio_channel(channel: &config::Channel) -> gpio::Channel {
@@ -421,10 +495,29 @@ fn start_atx(config: &Config, machine: &Machine, start: &mut Start<'_>) -> anyho
             let (qmp, later) = machine.get("kvmd.atx.type")?;
             atx::spawn(ours, atx::VmLines::new(qmp.clone(), later.child_token()), stop)
         }
-        AtxType::Gpio => bail!("kvmd.atx.type: gpio is not built yet"),
+        AtxType::Gpio => {
+            let lines = gpio_panel(settings);
+            let held = start.descriptors.take(&lines.switches().descriptor_name("atx"));
+            atx::spawn(ours, atx::Gpio::open(lines, held), stop)
+        }
     };
     start.keep(task);
     Ok(atx)
+}
+
+fn gpio_panel(settings: &config::Atx) -> atx::GpioSettings {
+    let light = |line, inverted, debounce| atx::Light { line, inverted, debounce };
+    atx::GpioSettings {
+        device: settings.device.clone(),
+        power_led: light(
+            settings.power_led_pin,
+            settings.power_led_inverted,
+            settings.power_led_debounce,
+        ),
+        hdd_led: light(settings.hdd_led_pin, settings.hdd_led_inverted, settings.hdd_led_debounce),
+        power_switch: settings.power_switch_pin,
+        reset_switch: settings.reset_switch_pin,
+    }
 }
 
 fn start_msd(
@@ -448,8 +541,17 @@ fn start_msd(
             let drive = msd::VmDrive::new(qmp.clone(), stop.clone());
             msd::spawn(ours, drive, supervisor.clone(), stop)
         }
-        MsdType::Otg => bail!("kvmd.msd.type: otg is not built yet"),
+        MsdType::Otg => msd::spawn(ours, gadget_drives(&config.otg)?, supervisor.clone(), stop),
     };
     start.keep(task);
     Ok(msd)
+}
+
+/// The drive that is lent, and those beside it, which only share the storage.
+fn gadget_drives(settings: &config::Otg) -> anyhow::Result<msd::Drives> {
+    let paths = gadget::Paths { name: settings.gadget.clone(), ..gadget::Paths::default() };
+    let drive = |number| msd::Otg::new(paths.lun(number)).context("cannot watch a drive of the gadget");
+    let extra = &settings.devices.drives;
+    let count = if extra.enabled { u32::try_from(extra.count)? } else { 0 };
+    (1..=count).try_fold(msd::Drives::new(drive(0)?), |drives, number| Ok(drives.and(drive(number)?)))
 }

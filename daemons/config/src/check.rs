@@ -2,7 +2,8 @@
 
 use crate::node::{At, Node};
 use crate::report::Reader;
-use crate::{Config, SourceType};
+use crate::tree::driver::too_many;
+use crate::{AtxType, Config, Driver, SourceType};
 
 /// Says what single keys cannot know, and brings defaults within their limits: who sets only `max: 20` means
 /// that the default is at most 20 too.
@@ -23,6 +24,7 @@ pub(crate) fn settle(config: &mut Config, tree: &Node, reader: &mut Reader) {
     check.edges("kvmd.hid.mouse_x_range.min", &config.kvmd.hid.mouse_x_range);
     check.edges("kvmd.hid.mouse_y_range.min", &config.kvmd.hid.mouse_y_range);
     check.drivers(&config.kvmd.gpio);
+    check.panel(&config.kvmd);
     let (http, https) = (&config.nginx.http, &config.nginx.https);
     // Both listeners on one port would fail later, and say less.
     if http.enabled && https.enabled && http.port == https.port && http.port != 0 {
@@ -60,11 +62,55 @@ impl Check<'_> {
 
     fn drivers(&mut self, gpio: &crate::Gpio) {
         for (name, channel) in &gpio.scheme {
-            if !gpio.drivers.contains_key(&channel.driver) {
+            let key = |last: &str| format!("kvmd.gpio.scheme.{name}.{last}");
+            let Some(driver) = gpio.drivers.get(&channel.driver) else {
                 let known: Vec<_> = gpio.drivers.keys().map(String::as_str).collect();
-                let key = format!("kvmd.gpio.scheme.{name}.driver");
                 let expected = format!("one of kvmd.gpio.drivers ({})", known.join(", "));
-                self.wrong(&key, &expected, &channel.driver);
+                self.wrong(&key("driver"), &expected, &channel.driver);
+                continue;
+            };
+            if let Some(expected) = driver.wants_pin(&channel.pin) {
+                self.wrong(&key("pin"), expected, &channel.pin);
+            }
+            if let Some(expected) = driver.wants_mode(channel.mode) {
+                self.wrong(&key("mode"), expected, &channel.mode.name());
+            }
+        }
+        for (name, driver) in &gpio.drivers {
+            if let Some((last, expected, found)) = driver.fault() {
+                self.wrong(&format!("kvmd.gpio.drivers.{name}.{last}"), &expected, &found);
+            }
+            let own: Vec<_> = gpio.scheme.values().filter(|channel| channel.driver == *name).collect();
+            if driver.chip().is_some() && too_many(&own) {
+                let key = format!("kvmd.gpio.drivers.{name}");
+                self.wrong(&key, "at most 64 inputs and 64 outputs", &"more");
+            }
+        }
+    }
+
+    /// Two users of one line would fail later, and say less.
+    fn panel(&mut self, kvmd: &crate::Kvmd) {
+        let atx = &kvmd.atx;
+        if atx.r#type != AtxType::Gpio {
+            return;
+        }
+        let pins = [
+            ("power_led_pin", atx.power_led_pin),
+            ("hdd_led_pin", atx.hdd_led_pin),
+            ("power_switch_pin", atx.power_switch_pin),
+            ("reset_switch_pin", atx.reset_switch_pin),
+        ];
+        for (at, (name, pin)) in pins.into_iter().enumerate() {
+            if let Some((other, _)) = pins.iter().take(at).find(|(_, other)| *other == pin) {
+                self.wrong(&format!("kvmd.atx.{name}"), &format!("another line than {other}"), &pin);
+            }
+        }
+        for (name, channel) in &kvmd.gpio.scheme {
+            let chip = kvmd.gpio.drivers.get(&channel.driver).and_then(Driver::chip);
+            let taken = pins.iter().find(|(_, pin)| channel.pin.parse() == Ok(*pin));
+            if let Some((other, pin)) = taken.filter(|_| chip == Some(&atx.device)) {
+                let expected = format!("another line than kvmd.atx.{other}");
+                self.wrong(&format!("kvmd.gpio.scheme.{name}.pin"), &expected, &pin);
             }
         }
     }

@@ -14,11 +14,11 @@ mod collection;
 mod scalar;
 
 pub use collection::{Foreign, Row};
-pub(crate) use collection::{MapOf, foreign, list, map_of, optional, rows, title};
+pub(crate) use collection::{MapOf, arguments, foreign, list, map_of, optional, rows, title};
 pub use scalar::Resolution;
 pub(crate) use scalar::{
-    Choice, address, choice, choices, command, flag, host, integer, mode, path, path_or_empty, resolution,
-    seconds, text, user,
+    Choice, address, choice, choices, command, file_name, flag, host, integer, mac, mode, number, path,
+    path_or_empty, resolution, seconds, text, usb_text, user,
 };
 
 /// What may stand behind a key of type `T`.

@@ -9,8 +9,10 @@ use crate::section::{Section, section};
 
 mod auth;
 mod device;
+pub(crate) mod driver;
 mod gpio;
 mod hid;
+mod otg;
 mod own;
 mod streamer;
 
@@ -20,8 +22,16 @@ pub use auth::{
 pub use device::{
     Atx, AtxType, Fan, Hw, Info, LogReader, Msd, MsdType, Ocr, Prometheus, PrometheusAuth, Snapshot, Switch,
 };
-pub use gpio::{Channel, Driver, Gpio, GpioMode, Header, Pulse, View};
+pub use driver::{
+    CmdDriver, CmdRetDriver, Driver, GpioDriver, HidRelayDriver, LocatorDriver, NoopDriver, OtgconfDriver,
+    PwmDriver, ServoDriver, WolDriver,
+};
+pub use gpio::{Channel, Gpio, GpioMode, Header, Pulse, View};
 pub use hid::{Hid, HidType, Jiggler, Keyboard, Mouse, MouseAlt, Range};
+pub use otg::{
+    Otg, OtgAudio, OtgCamera, OtgDevices, OtgDrive, OtgDrives, OtgEthernet, OtgEthernetDriver, OtgExtraDrive,
+    OtgHid, OtgInquiry, OtgInquiryCdrom, OtgInquiryFlash, OtgMic, OtgMsd, OtgSerial, OtgSpeakers, OtgStart,
+};
 pub use own::{
     Accel, CrashLoop, Deadlines, Http, Https, Journald, Nginx, Storage, Supervisor, Tls, Users, Vm, VmDisplay,
 };
@@ -46,8 +56,8 @@ section! {
         pst: Foreign = Foreign::default() => foreign(),
         /// Network block devices; nothing reads this yet.
         nbd: Foreign = Foreign::default() => foreign(),
-        /// The USB gadget; nothing reads this yet.
-        otg: Foreign = Foreign::default() => foreign(),
+        /// The USB device we pretend to be.
+        otg: Otg,
         /// The USB network; nothing reads this yet.
         otgnet: Foreign = Foreign::default() => foreign(),
         /// IPMI; nothing reads this yet.

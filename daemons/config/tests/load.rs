@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use config::{Args, Config, Layout, Resolution, Warning};
+use config::{Args, Config, Driver, Layout, Resolution, Warning};
 use proptest::prelude::*;
 
 /// A `--state` directory with the given files below it.
@@ -130,6 +130,15 @@ fn a_file_that_includes_itself_is_told() {
 }
 
 #[test]
+fn the_usb_device_may_lack_a_serial_number_and_is_written_in_hexadecimal() {
+    let (config, warnings) = one("otg: {serial: null, vendor_id: 0x1209, usb_version: 0x0110}").unwrap();
+    assert_eq!((config.otg.serial, config.otg.vendor_id, config.otg.usb_version), (None, 0x1209, 0x0110));
+    assert!(warnings.is_empty());
+    let bad = "otg: {gadget: ../kvmd, max_power: 501, devices: {ethernet: {driver: wifi, host_mac: '02'}}}";
+    insta::assert_snapshot!(one(bad).unwrap_err());
+}
+
+#[test]
 fn every_bad_value_is_told_not_just_the_first() {
     let error = one(BAD_VALUES).unwrap_err();
     insta::assert_snapshot!(error);
@@ -216,7 +225,7 @@ fn older_spellings_are_understood() {
         "kvmd:\n  streamer: {desired_fps: 20, max_fps: 25, resolution: 640x480, available_resolutions: [640x480, 1280x720]}\n\
          \x20 gpio: {scheme: {a: {pin: 1, mode: output, pulse: false}}}\n\
          \x20 wol: {mac: 'ff:ff:ff:ff:ff:ff', port: 7}\n\
-         otg: {acm: {enabled: true}, msd: {default: {cdrom: true}}}\n",
+         otg: {acm: {enabled: true}, msd: {default: {cdrom: false}}, drives: {count: 2}}\n",
     )
     .unwrap();
     assert!(warnings.is_empty(), "{warnings:?}");
@@ -225,11 +234,14 @@ fn older_spellings_are_understood() {
     assert_eq!(streamer.resolution.default, Some(Resolution { width: 640, height: 480 }));
     assert_eq!(streamer.resolution.available.len(), 2);
     assert_eq!(config.kvmd.gpio.scheme["a"].pulse.delay, Duration::ZERO);
-    assert_eq!(config.kvmd.gpio.drivers["__wol__"].r#type, "wol");
-    assert_eq!(config.kvmd.gpio.drivers["__wol__"].options.0["port"], 7);
+    let Driver::Wol(wol) = &config.kvmd.gpio.drivers["__wol__"] else {
+        panic!("{:?}", config.kvmd.gpio.drivers)
+    };
+    assert_eq!((wol.port, wol.mac), (7, [0xff; 6]));
     assert_eq!(config.kvmd.gpio.scheme["__wol__"].driver, "__wol__");
-    assert_eq!(config.otg.0["devices"]["serial"]["enabled"], true);
-    assert_eq!(config.otg.0["devices"]["msd"]["default"]["cdrom"], true);
+    assert!(config.otg.devices.serial.enabled);
+    assert!(!config.otg.devices.msd.default.cdrom);
+    assert_eq!(config.otg.devices.drives.count, 2);
 }
 
 #[test]
@@ -273,12 +285,10 @@ fn permissions_are_octal_however_written() {
 
 #[test]
 fn secrets_are_not_shown() {
-    let (config, _) = one(
-        "kvmd: {gpio: {drivers: {pdu: {type: ipmi, host: h, user: u, passwd: hunter2}, hue: {type: hue, token: hunter2}}}}\n\
-         janus: {deep: [{secret: hunter2, shared_secret: hunter2, name: visible}]}\n",
-    )
+    let (config, _) = one("ipmi: {host: h, passwd: hunter2, token: hunter2}\n\
+         janus: {deep: [{secret: hunter2, shared_secret: hunter2, name: visible}]}\n")
     .unwrap();
-    assert_eq!(config.kvmd.gpio.drivers["pdu"].options.0["passwd"], "hunter2");
+    assert_eq!(config.ipmi.0["passwd"], "hunter2");
     let shown = config.show().to_string();
     assert!(!shown.contains("hunter2"));
     assert!(shown.contains("visible"));
@@ -380,4 +390,80 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn every_driver_type_has_keys_of_its_own() {
+    let (config, warnings) = one("kvmd:\n  gpio:\n    drivers:\n\
+         \x20     chip: {type: gpio, device: /dev/gpiochip1}\n\
+         \x20     relay: {type: hidrelay, device: /dev/hidraw3, state_poll: 2}\n\
+         \x20     wake: {type: wol, mac: 02-00-5E-10-00-01}\n\
+         \x20     script: {type: cmd, cmd: [/bin/echo, a b]}\n\
+         \x20     light: {type: cmdret, cmd: [/bin/true]}\n\
+         \x20     lamp: {type: pwm, duty_cycle_push: 20000000}\n\
+         \x20     finger: {type: servo, angle_push: -45.5}\n\
+         \x20     cable: {type: otgconf}\n\
+         \x20     here: {type: locator}\n\
+         \x20     none: {type: noop, odd: 1}\n")
+    .unwrap();
+    let drivers = &config.kvmd.gpio.drivers;
+    assert_eq!(drivers.len(), 11, "and the one that is always there");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    let Driver::HidRelay(relay) = &drivers["relay"] else { panic!("{drivers:?}") };
+    assert_eq!((relay.device.to_str(), relay.state_poll), (Some("/dev/hidraw3"), Duration::from_secs(2)));
+    let Driver::Wol(wake) = &drivers["wake"] else { panic!("{drivers:?}") };
+    assert_eq!(
+        (wake.mac, wake.port, wake.ip.unwrap().to_string()),
+        ([2, 0, 0x5e, 0x10, 0, 1], 9, "255.255.255.255".to_owned())
+    );
+    let Driver::Cmd(script) = &drivers["script"] else { panic!("{drivers:?}") };
+    assert_eq!(script.cmd, ["/bin/echo", "a b"]);
+    let Driver::Servo(finger) = &drivers["finger"] else { panic!("{drivers:?}") };
+    assert!((finger.angle_push + 45.5).abs() < f64::EPSILON);
+}
+
+#[test]
+fn a_driver_that_cannot_work_stops_the_start() {
+    for (driver, said) in [
+        ("type: hue, token: x", "d.type: expected one of gpio, noop, hidrelay"),
+        ("type: hue, token: x", "this one is PiKVM's, and not here"),
+        ("type: abacus", "found abacus"),
+        ("device: /dev/gpiochip0", "expected the key \"type\", found none"),
+        ("type: wol", "expected the key \"mac\", found none"),
+        ("type: wol, mac: 02:00:5e:10:00", "the address of a network card"),
+        ("type: cmd, cmd: []", "a program and its arguments"),
+        ("type: cmd, cmd: reboot", "a program and its arguments"),
+        ("type: pwm, duty_cycle_push: 20000001", "at most period (20000000)"),
+        ("type: servo, angle_max: .nan", "a number from -360 to 360"),
+    ] {
+        let errors = one(&format!("kvmd: {{gpio: {{drivers: {{d: {{{driver}}}}}}}}}")).unwrap_err();
+        assert!(errors.contains(said), "{driver}: {errors}");
+    }
+}
+
+#[test]
+fn a_channel_its_driver_cannot_have_stops_the_start() {
+    for (driver, channel, said) in [
+        ("type: gpio", "pin: abc, mode: input", "expected the number of a line, found abc"),
+        ("type: gpio", "pin: -1, mode: input", "the number of a line"),
+        ("type: gpio", "pin: 24, mode: input", "another line than kvmd.atx.power_led_pin"),
+        ("type: hidrelay, device: /dev/hidraw0", "pin: 8, mode: output", "a relay from 0 to 7"),
+        ("type: cmdret, cmd: [/bin/true]", "pin: 0, mode: output", "the only mode of a cmdret driver"),
+        ("type: wol, mac: '02:00:5e:10:00:01'", "pin: 0, mode: input", "the only mode of this driver"),
+        ("type: otgconf", "pin: ../../x, mode: output", "udc or the name of a function"),
+    ] {
+        let text = format!(
+            "kvmd: {{atx: {{type: gpio}}, gpio: {{drivers: {{d: {{{driver}}}}}, scheme: {{c: {{driver: d, {channel}}}}}}}}}"
+        );
+        let errors = one(&text).unwrap_err();
+        assert!(
+            errors.contains("kvmd.gpio.scheme.c.") && errors.contains(said),
+            "{driver} {channel}: {errors}"
+        );
+    }
+    let errors = one("kvmd: {atx: {type: gpio, hdd_led_pin: 24}}").unwrap_err();
+    assert!(
+        errors.contains("kvmd.atx.hdd_led_pin: expected another line than power_led_pin, found 24"),
+        "{errors}"
+    );
 }

@@ -113,7 +113,8 @@ impl Appliance {
         let (ready, started) = std::sync::mpsc::sync_channel(1);
         let token = stop.clone();
         runtime.spawn(async move {
-            let mut devices = setup::start(&config, &layout, frames, &token).unwrap();
+            let mut none = life::ListenFds::default();
+            let mut devices = setup::start(&config, &layout, frames, &mut none, &token).unwrap();
             let settings = Settings { workers: 1, drain: Duration::from_secs(1) };
             let servers = server::start(&devices.handles, listeners, settings).unwrap();
             ready.send(()).unwrap();

@@ -44,6 +44,31 @@ impl<T, L: Leaf<T>> Leaf<Vec<T>> for List<L> {
     }
 }
 
+/// A program and its arguments.
+pub(crate) struct Arguments;
+
+pub(crate) fn arguments() -> Arguments {
+    Arguments
+}
+
+impl Leaf<Vec<String>> for Arguments {
+    fn expects(&self) -> String {
+        "a list: a program and its arguments".to_owned()
+    }
+
+    fn parse(&self, node: &Node) -> Option<Vec<String>> {
+        let Value::List(items) = &node.value else { return None };
+        let words: Vec<String> =
+            items.iter().map(|item| item.as_text().map(str::to_owned)).collect::<Option<_>>()?;
+        let is_good = words.iter().all(|word| word.len() <= 4096 && !word.contains('\0'));
+        (is_good && words.first().is_some_and(|program| !program.is_empty())).then_some(words)
+    }
+
+    fn show(&self, value: &Vec<String>) -> Json {
+        value.clone().into()
+    }
+}
+
 /// A value, or nothing: the empty text and null.
 pub(crate) struct Maybe<L>(L);
 

@@ -97,6 +97,60 @@ impl Leaf<Duration> for Seconds {
     }
 }
 
+/// Any number within bounds.
+pub(crate) struct Number {
+    min: f64,
+    max: f64,
+}
+
+pub(crate) fn number(min: f64, max: f64) -> Number {
+    Number { min, max }
+}
+
+impl Leaf<f64> for Number {
+    fn expects(&self) -> String {
+        format!("a number from {} to {}", self.min, self.max)
+    }
+
+    fn parse(&self, node: &Node) -> Option<f64> {
+        // Not a number is within no bounds.
+        node.as_text()?.trim().parse().ok().filter(|number| (self.min..=self.max).contains(number))
+    }
+
+    fn show(&self, value: &f64) -> Json {
+        (*value).into()
+    }
+}
+
+/// The address of a network card.
+pub(crate) struct Mac;
+
+pub(crate) fn mac() -> Mac {
+    Mac
+}
+
+impl Leaf<[u8; 6]> for Mac {
+    fn expects(&self) -> String {
+        "the address of a network card such as 02:00:5e:10:00:01".to_owned()
+    }
+
+    fn parse(&self, node: &Node) -> Option<[u8; 6]> {
+        let text = node.as_text()?.trim();
+        let mut bytes = [0; 6];
+        let mut parts = text.split([':', '-']);
+        for byte in &mut bytes {
+            let part =
+                parts.next().filter(|part| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit()))?;
+            *byte = u8::from_str_radix(part, 16).ok()?;
+        }
+        parts.next().is_none().then_some(bytes)
+    }
+
+    fn show(&self, value: &[u8; 6]) -> Json {
+        value.map(|byte| format!("{byte:02x}")).join(":").into()
+    }
+}
+
 /// Text that passes a test.
 pub(crate) struct Text {
     what: &'static str,
@@ -106,6 +160,26 @@ pub(crate) struct Text {
 /// Any text without control characters, up to 4096 bytes.
 pub(crate) fn text() -> Text {
     Text { what: "text", is_good: |text| text.len() <= 4096 && !text.chars().any(char::is_control) }
+}
+
+/// What a USB device may call itself: its strings have up to 126 UTF-16 units.
+pub(crate) fn usb_text() -> Text {
+    Text {
+        what: "text of up to 126 characters",
+        is_good: |text| text.encode_utf16().count() <= 126 && !text.chars().any(char::is_control),
+    }
+}
+
+/// A plain name for a file or a directory.
+pub(crate) fn file_name() -> Text {
+    Text {
+        what: "a name of letters, digits, dots, dashes and underscores",
+        is_good: |text| {
+            (1..=64).contains(&text.len())
+                && !text.starts_with('.')
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+        },
+    }
 }
 
 /// A host name or an IP address.
