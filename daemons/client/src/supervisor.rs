@@ -35,6 +35,18 @@ pub enum Request {
         /// Writable or read-only.
         rw: bool,
     },
+    /// How the USB gadget is.
+    Gadget,
+    /// Show the target nothing but a boot keyboard, or everything again; remembered. Answered when done.
+    SetBiosSafe {
+        /// Nothing but a boot keyboard.
+        on: bool,
+    },
+    /// Plug the USB gadget in or pull it; answered when done.
+    ConnectGadget {
+        /// Plugged in.
+        on: bool,
+    },
     /// Stop everything, the supervisor included.
     Stop,
 }
@@ -49,6 +61,11 @@ pub enum Answer {
     Status {
         /// The whole of it.
         status: Status,
+    },
+    /// How the USB gadget is.
+    Gadget {
+        /// The whole of it; `None` where none is to be made.
+        gadget: Option<Gadget>,
     },
     /// This user may not ask that.
     Refused,
@@ -107,6 +124,61 @@ pub struct MsdStorage {
     pub mounted: bool,
     /// Writable at the moment.
     pub rw: bool,
+}
+
+/// The USB gadget.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gadget {
+    /// Its name in configfs.
+    pub name: String,
+    /// The controller it is on or shall be on; `None` while there is none.
+    pub controller: Option<String>,
+    /// `unbound`, `not attached`, `attached`, `powered`, `default`, `addressed`, `configured` or `suspended`.
+    pub state: String,
+    /// Whether it shall be plugged in, as far as the supervisor was told.
+    pub connected: bool,
+    /// Whether the target is shown nothing but a boot keyboard.
+    pub bios_safe: bool,
+    /// Endpoints there are.
+    pub endpoints: u32,
+    /// Endpoints the shown functions take.
+    pub used: u32,
+    /// Why it is not as it should be, for people.
+    pub fault: Option<String>,
+    /// Every function, in the order of their making.
+    pub functions: Vec<GadgetFunction>,
+}
+
+/// One function of the USB gadget.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GadgetFunction {
+    /// Its name in configfs.
+    pub name: String,
+    /// What it is, for people.
+    pub description: String,
+    /// Endpoints it takes.
+    pub endpoints: u32,
+    /// What becomes of it.
+    pub fate: GadgetFate,
+    /// For one that does not fit: settings to switch off so that it does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub turn_off: Vec<String>,
+}
+
+/// What becomes of a function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GadgetFate {
+    /// The target sees it.
+    Shown,
+    /// The settings say that it is not started.
+    NotStarted,
+    /// BIOS-safe mode hides it.
+    BiosSafe,
+    /// There are not enough endpoints.
+    DoesNotFit,
+    /// The kernel has no such function.
+    Missing,
 }
 
 /// One service.
@@ -257,6 +329,36 @@ impl Supervisor {
         self.done(&Request::RemountMsd { rw }).await
     }
 
+    /// How the USB gadget is; `None` where none is to be made.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub async fn gadget(&self) -> Result<Option<Gadget>, Error> {
+        match self.request(&Request::Gadget).await? {
+            Answer::Gadget { gadget } => Ok(gadget),
+            other => Err(failed(other)),
+        }
+    }
+
+    /// Shows the target nothing but a boot keyboard, or everything again.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub async fn set_bios_safe(&self, on: bool) -> Result<(), Error> {
+        self.done(&Request::SetBiosSafe { on }).await
+    }
+
+    /// Plugs the USB gadget in or pulls it.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub async fn connect_gadget(&self, on: bool) -> Result<(), Error> {
+        self.done(&Request::ConnectGadget { on }).await
+    }
+
     async fn done(&self, request: &Request) -> Result<(), Error> {
         match self.request(request).await? {
             Answer::Done => Ok(()),
@@ -270,7 +372,7 @@ fn failed(answer: Answer) -> Error {
         Answer::Refused => Error::Refused,
         Answer::Failed { reason } | Answer::Malformed { reason } => Error::Failed(reason),
         Answer::Unknown { service } => Error::Failed(format!("no service {service:?}")),
-        Answer::Done | Answer::Status { .. } => Error::NoAnswer,
+        Answer::Done | Answer::Status { .. } | Answer::Gadget { .. } => Error::NoAnswer,
     }
 }
 
@@ -288,6 +390,9 @@ mod tests {
             (Request::StopStreamer, r#"{"verb":"stop_streamer"}"#),
             (Request::Restart { service: "kvmd".into() }, r#"{"verb":"restart","service":"kvmd"}"#),
             (Request::RemountMsd { rw: true }, r#"{"verb":"remount_msd","rw":true}"#),
+            (Request::Gadget, r#"{"verb":"gadget"}"#),
+            (Request::SetBiosSafe { on: true }, r#"{"verb":"set_bios_safe","on":true}"#),
+            (Request::ConnectGadget { on: false }, r#"{"verb":"connect_gadget","on":false}"#),
             (Request::Stop, r#"{"verb":"stop"}"#),
         ] {
             assert_eq!(serde_json::to_string(&request).unwrap(), text);

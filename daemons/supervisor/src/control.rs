@@ -53,8 +53,12 @@ impl Policy {
             return true;
         }
         match request {
-            Request::Status => uid == self.kvmd || gid == self.socket_gid,
-            Request::StartStreamer | Request::StopStreamer | Request::RemountMsd { .. } => uid == self.kvmd,
+            Request::Status | Request::Gadget => uid == self.kvmd || gid == self.socket_gid,
+            Request::StartStreamer
+            | Request::StopStreamer
+            | Request::RemountMsd { .. }
+            | Request::SetBiosSafe { .. }
+            | Request::ConnectGadget { .. } => uid == self.kvmd,
             // The streamer may be reset through the API; nothing else may.
             Request::Restart { service } => uid == self.kvmd && service == crate::STREAMER,
             Request::Stop => false,
@@ -101,7 +105,7 @@ async fn talk(stream: UnixStream, policy: Policy, calls: &mpsc::Sender<Call>) ->
         };
         let answer = if policy.allows(uid, gid, &request) {
             // Looking is not worth a line, doing is.
-            if request != Request::Status {
+            if !matches!(request, Request::Status | Request::Gadget) {
                 log::info!("user {uid} asks: {request:?}");
             }
             ask(request, uid, calls).await
@@ -141,12 +145,15 @@ mod tests {
             Request::RemountMsd { rw: true },
             restart(crate::STREAMER),
             restart("kvmd"),
+            Request::Gadget,
+            Request::SetBiosSafe { on: true },
+            Request::ConnectGadget { on: true },
             Request::Stop,
         ];
         let allowed = |uid, gid| all.iter().filter(|request| POLICY.allows(uid, gid, request)).count();
-        assert_eq!(allowed(0, 0), 7);
-        assert_eq!(allowed(960, 960), 5, "kvmd: all but restarting itself and stopping everything");
-        assert_eq!(allowed(1000, 960), 1, "a member of the group: status");
+        assert_eq!(allowed(0, 0), 10);
+        assert_eq!(allowed(960, 960), 8, "kvmd: all but restarting itself and stopping everything");
+        assert_eq!(allowed(1000, 960), 2, "a member of the group: how everything is");
         assert_eq!(allowed(961, 961), 0, "the streamer: nothing");
     }
 

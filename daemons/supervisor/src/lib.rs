@@ -12,6 +12,11 @@
 //!                  └─ start = launch (our half) ─ socket ─ exec_child (the child's half) ─▶ exec
 //! ```
 //!
+//! The USB gadget is made before the services and held beside them ([`gadget`]): no restart of one is seen by the host.
+//!
+//! Likewise output lines of GPIO chips ([`lines`]): no line moves because `kvmd` ends. Device nodes are given to the
+//! children that need them ([`nodes`]).
+//!
 //! Services: `journald` (where the machine has none), `vm` (the target, when it is a QEMU), `kvmd`, and on demand
 //! `kvmd-streamer`; started in this order, stopped in reverse. The drive's storage is checked and mounted after
 //! them, and shown beside them. The states of one are drawn in [`service`].
@@ -24,11 +29,14 @@ pub mod appliance;
 pub mod control;
 pub mod exec_child;
 pub mod file;
+pub mod gadget;
 pub mod identity;
 pub mod journald;
 pub mod kvm;
 pub mod label;
 pub mod launch;
+pub mod lines;
+pub mod nodes;
 pub mod notice;
 pub mod password;
 pub mod runner;

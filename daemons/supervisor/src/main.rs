@@ -16,10 +16,11 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use supervisor::account::Accounts;
 use supervisor::appliance::{self, Appliance, Wishes};
 use supervisor::control::{self, Policy};
+use supervisor::gadget::Gadget;
 use supervisor::journald::{self, Place};
 use supervisor::label::Devices;
 use supervisor::launch::Started;
-use supervisor::runner::{Parts, Runner, Unit};
+use supervisor::runner::{LetGo, Parts, Runner, Unit};
 use supervisor::service::Limits;
 use supervisor::socket::{self, Owner};
 use supervisor::storage::Storage;
@@ -162,6 +163,7 @@ async fn supervise(
         None => None,
     };
     units.extend(appliance.units(target));
+    let gadget = Gadget::start(&config, &layout, &accounts).await;
 
     let (calls, called) = mpsc::channel(16);
     let control = &config.supervisor.unix;
@@ -180,7 +182,8 @@ async fn supervise(
         storage,
         check_limit: Duration::from_secs(flags.check_limit),
         journal,
-        hands,
+        let_go: let_go(hands, gadget.clone()),
+        gadget,
         renew: Box::new(move || renewing.renew()),
         on_ready: Box::new(move || url.iter().for_each(|url| print(url))),
         shutdown: config.supervisor.deadlines.shutdown,
@@ -191,6 +194,23 @@ async fn supervise(
     appliance.close();
     log::info!("everything has stopped");
     Ok(())
+}
+
+/// What is at rest before the next `kvmd` starts.
+fn let_go(hands: Option<Hands>, gadget: Option<Gadget>) -> Vec<LetGo> {
+    let hands = hands.map(|hands| -> LetGo {
+        Box::new(move || {
+            let hands = hands.clone();
+            Box::pin(async move { hands.let_go().await })
+        })
+    });
+    let gadget = gadget.map(|gadget| -> LetGo {
+        Box::new(move || {
+            let gadget = gadget.clone();
+            Box::pin(async move { gadget.let_go().await })
+        })
+    });
+    hands.into_iter().chain(gadget).collect()
 }
 
 /// For the script that started us; nothing else ever goes to standard output.

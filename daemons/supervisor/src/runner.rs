@@ -23,12 +23,12 @@ use tokio::task::AbortHandle;
 
 use crate::account::Accounts;
 use crate::control::Call;
+use crate::gadget::{self, Gadget};
 use crate::launch::{self, Launch, Started};
 use crate::notice::{self, Notice};
 use crate::service::{Action, Event, Limits, Service, State};
 use crate::socket::{self, Owner};
 use crate::storage::{self, Shown, Storage};
-use crate::target::Hands;
 use crate::{KVMD, STORAGE, STREAMER};
 
 /// How often the certificate is looked at: soon after the start the machine gets its addresses.
@@ -39,6 +39,9 @@ const LONG: Duration = Duration::from_secs(3600);
 const BUSY_TRIES: u32 = 10;
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
+/// Longest wait for the USB gadget to come to rest.
+const GADGET_CLOSES: Duration = Duration::from_secs(3);
+
 /// Words of children that wait for their turn.
 const HEARD: usize = 64;
 
@@ -47,6 +50,9 @@ pub type Recipe = Box<dyn Fn() -> io::Result<Launch>>;
 
 /// Ends when the program answers; for one that cannot say itself that it is ready.
 pub type Sign = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>>>;
+
+/// Puts a device at rest that a dead process may have left otherwise. Bounded: the next process waits for it.
+pub type LetGo = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>>>;
 
 /// One service with its process.
 pub struct Unit {
@@ -169,8 +175,10 @@ pub struct Parts {
     pub check_limit: Duration,
     /// Where log lines go.
     pub journal: Journal,
-    /// Our own hand on the target's keyboard, when there is a target.
-    pub hands: Option<Hands>,
+    /// What is done when `kvmd` has ended, before the next one starts: devices are put at rest. Each ends by itself.
+    pub let_go: Vec<LetGo>,
+    /// The USB gadget, where there is one.
+    pub gadget: Option<Gadget>,
     /// Looks at the certificate; true when there is a new one.
     pub renew: Box<dyn Fn() -> bool>,
     /// Called once, when everything is ready for the first time.
@@ -450,16 +458,16 @@ impl Runner {
         } else {
             log::info!("{} has stopped: {how}", unit.name);
         }
-        if unit.name == KVMD
-            && self.give_up_at.is_none()
-            && let Some(hands) = self.parts.hands.clone()
-        {
+        if unit.name == KVMD && self.give_up_at.is_none() && !self.parts.let_go.is_empty() {
             // Whatever kvmd held down, nobody holds now. The next one starts when that is done, so that what it
             // presses is not released by us.
             let (rest, generation) = (self.rest.clone(), unit.generation);
             unit.hold = Hold::Resting;
+            let under_way: Vec<_> = self.parts.let_go.iter().map(|let_go| tokio::spawn(let_go())).collect();
             tokio::spawn(async move {
-                hands.let_go().await;
+                for one in under_way {
+                    let _ = one.await;
+                }
                 let _ = rest.send((at, generation)).await;
             });
         }
@@ -496,6 +504,14 @@ impl Runner {
             }
             Request::RemountMsd { rw } => {
                 self.remount(rw, call.answer);
+                return;
+            }
+            request @ (Request::Gadget | Request::SetBiosSafe { .. } | Request::ConnectGadget { .. }) => {
+                let gadget = self.parts.gadget.clone();
+                // Not waited for: plugging in takes its time.
+                tokio::spawn(
+                    async move { call.answer.send(gadget::answer(gadget.as_ref(), &request).await) },
+                );
                 return;
             }
             Request::Stop => {
@@ -680,6 +696,11 @@ impl Runner {
         }
         for (path, _) in self.units.iter().filter_map(|unit| unit.notify.as_ref()) {
             let _ = std::fs::remove_file(path);
+        }
+        if let Some(gadget) = &self.parts.gadget
+            && tokio::time::timeout(GADGET_CLOSES, gadget.close()).await.is_err()
+        {
+            log::warn!("the USB gadget takes too long to come to rest");
         }
         // A mount that hangs on a broken card must not keep us from ending.
         for _ in 0..200 {
