@@ -19,6 +19,8 @@ use crate::drive::{Current, DriveError, Flags, Medium};
 
 /// No attribute is longer: the kernel gives them one page.
 const LONGEST: u64 = 65_536;
+/// Bytes from which a CD is cut off by kernels that keep to the time on a disc: 256 minutes of 60 s of 75 blocks.
+const LONGEST_CD: u64 = 256 * 60 * 75 * 2048;
 /// `ETOOSMALL`: not meant to be seen outside the kernel, which is why no list of errors has it.
 const TOO_SMALL: i32 = 525;
 
@@ -114,6 +116,13 @@ fn is_gone(error: &io::Error) -> bool {
 /// Puts a medium into an empty drive. Returns what the kernel says is in it then.
 pub(super) fn insert(lun: &impl Attributes, medium: &Medium) -> Result<Medium, DriveError> {
     let image = open(&medium.path)?;
+    if medium.cdrom && image.metadata().is_ok_and(|meta| meta.len() >= LONGEST_CD) {
+        // Not refused: there are kernels without the limit, and they do not say so.
+        log::warn!(
+            "{} has over 2.3 GB: this kernel may show the target only its beginning as a CD; a flash drive has all of it",
+            medium.path.display()
+        );
+    }
     // In this order: a CD is made read-only by the kernel, and a flash drive that was a CD has to be told.
     set(lun, "ro", flag(!medium.rw))?;
     set(lun, "cdrom", flag(medium.cdrom))?;
