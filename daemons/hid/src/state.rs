@@ -20,6 +20,8 @@ pub enum Mice {
     Both {
         /// Whether doubled coordinates are a third choice.
         win98: bool,
+        /// Which of them is chosen at the start.
+        relative_first: bool,
     },
 }
 
@@ -29,17 +31,17 @@ impl Mice {
     pub fn outputs(self) -> &'static [MouseOutput] {
         match self {
             Self::Absolute { .. } | Self::Relative => &[],
-            Self::Both { win98: false } => &[MouseOutput::Usb, MouseOutput::UsbRel],
-            Self::Both { win98: true } => &[MouseOutput::Usb, MouseOutput::UsbRel, MouseOutput::UsbWin98],
+            Self::Both { win98: false, .. } => &[MouseOutput::Usb, MouseOutput::UsbRel],
+            Self::Both { win98: true, .. } => &[MouseOutput::Usb, MouseOutput::UsbRel, MouseOutput::UsbWin98],
         }
     }
 
     /// What is chosen at the start.
     pub(crate) fn first_output(self) -> MouseOutput {
         match self {
-            Self::Absolute { win98: false } | Self::Both { .. } => MouseOutput::Usb,
+            Self::Absolute { win98: false } | Self::Both { relative_first: false, .. } => MouseOutput::Usb,
             Self::Absolute { win98: true } => MouseOutput::UsbWin98,
-            Self::Relative => MouseOutput::UsbRel,
+            Self::Relative | Self::Both { relative_first: true, .. } => MouseOutput::UsbRel,
         }
     }
 
@@ -81,7 +83,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             ignore_keys: Vec::new(),
-            mice: Mice::Both { win98: false },
+            mice: Mice::Both { win98: false, relative_first: false },
             x_range: Range::default(),
             y_range: Range::default(),
             jiggler_enabled: true,

@@ -146,6 +146,15 @@ async fn switching_the_mouse_releases_the_old_one_and_moves_only_the_new_one() {
 }
 
 #[tokio::test]
+async fn the_relative_mouse_may_be_the_first() {
+    let mice = Mice::Both { win98: false, relative_first: true };
+    let rig = Rig::start(Settings { mice, ..Settings::default() });
+    rig.hid.inject(Event::Relative { deltas: vec![(1, 1)], squash: false });
+    assert_eq!(rig.reports().await, [Report::Relative([0, 1, 1, 0, 0])]);
+    assert_eq!(rig.hid.subscribe().borrow().mouse.outputs.active, "usb_rel");
+}
+
+#[tokio::test]
 async fn outputs_that_are_not_there_are_ignored_without_a_report() {
     let rig = Rig::start(Settings::default());
     for output in ["usb", "usb_win98", "ps2", "disabled", "nonsense"] {
@@ -158,7 +167,10 @@ async fn outputs_that_are_not_there_are_ignored_without_a_report() {
 
 #[tokio::test]
 async fn windows_98_sees_doubled_coordinates() {
-    let rig = Rig::start(Settings { mice: Mice::Both { win98: true }, ..Settings::default() });
+    let rig = Rig::start(Settings {
+        mice: Mice::Both { win98: true, relative_first: false },
+        ..Settings::default()
+    });
     rig.hid.set_mouse_output("usb_win98");
     rig.hid.inject(Event::Move { x: i16::MAX, y: i16::MIN });
     rig.hid.set_mouse_output("usb");

@@ -43,6 +43,12 @@ section! {
         jiggler: Jiggler,
         /// Whether the gadget accepts events and forgets them.
         noop: bool = false => flag(),
+        /// The serial port of a CH9329.
+        device: PathBuf = "/dev/kvmd-hid".into() => path(),
+        /// Bits per second of that port.
+        speed: u32 = 9600 => integer(1200, 921_600),
+        /// Seconds an answer from there may take.
+        read_timeout: Duration = Duration::from_millis(300) => seconds(0.1, 60.0),
         /// The keyboard.
         keyboard: Keyboard,
         /// The mouse.

@@ -24,16 +24,16 @@ mod lights;
 mod node;
 mod port;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use gadget::UdcState;
+use gadget::{LastReport, UdcState};
 use hid_wire::{Device, Leds, Report};
 use log::{debug, info};
 use tokio::sync::watch;
 
 use super::{Error, Link, Presence};
-use node::Path;
+use node::Place;
 use port::Port;
 
 /// A function of the gadget.
@@ -69,6 +69,8 @@ pub struct Settings {
     pub udc: Option<PathBuf>,
     /// Where controllers are.
     pub udc_class: PathBuf,
+    /// Where the absolute mouse's last report is noted, for whoever has to release its buttons when we cannot.
+    pub last_absolute: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -79,6 +81,7 @@ impl Default for Settings {
             relative: Some(Function::new("/dev/kvmd-hid-mouse-alt")),
             udc: None,
             udc_class: PathBuf::from("/sys/class/udc"),
+            last_absolute: None,
         }
     }
 }
@@ -86,18 +89,19 @@ impl Default for Settings {
 /// Keyboard and mice of a USB gadget.
 #[derive(Debug)]
 pub struct Otg {
-    keyboard: Port<Path>,
+    keyboard: Port<Place>,
     absolute: Option<Mouse>,
     relative: Option<Mouse>,
     bus: watch::Receiver<UdcState>,
     waker: Waker,
+    last_absolute: Option<LastReport>,
     leds: watch::Receiver<Leds>,
     presence: watch::Receiver<Presence>,
 }
 
 #[derive(Debug)]
 struct Mouse {
-    port: Port<Path>,
+    port: Port<Place>,
     horizontal_wheel: bool,
 }
 
@@ -108,8 +112,8 @@ impl Mouse {
     }
 }
 
-fn port(function: Function) -> Port<Path> {
-    Port::new(Path(function.device), function.select_timeout)
+fn port(function: Function) -> Port<Place> {
+    Port::new(Place(function.device), function.select_timeout)
 }
 
 impl Otg {
@@ -119,7 +123,7 @@ impl Otg {
         let (leds_sender, leds) = watch::channel(Leds::default());
         let first = if bus.borrow().is_configured() { Presence::Here { arrival: 0 } } else { Presence::Away };
         let (presence_sender, presence) = watch::channel(first);
-        let node = Path(settings.keyboard.device.clone());
+        let node = Place(settings.keyboard.device.clone());
         tokio::spawn(lights::follow(node, bus.clone(), leds_sender, presence_sender));
         Self {
             keyboard: port(settings.keyboard),
@@ -127,12 +131,13 @@ impl Otg {
             relative: settings.relative.map(Mouse::new),
             bus,
             waker: Waker { udc: settings.udc, class: settings.udc_class, complained: false },
+            last_absolute: settings.last_absolute.as_deref().and_then(open_last_report),
             leds,
             presence,
         }
     }
 
-    fn port(&mut self, device: Device) -> Option<&mut Port<Path>> {
+    fn port(&mut self, device: Device) -> Option<&mut Port<Place>> {
         match device {
             Device::Keyboard => Some(&mut self.keyboard),
             Device::AbsoluteMouse => self.absolute.as_mut().map(|mouse| &mut mouse.port),
@@ -146,6 +151,9 @@ impl Link for Otg {
         // Letting go of keys (each session does when it opens) is no reason to wake anybody.
         if *self.bus.borrow() == UdcState::Suspended && !is_at_rest(report) {
             self.waker.wake();
+        }
+        if let (Report::Absolute(bytes), Some(last)) = (report, &self.last_absolute) {
+            last.record(bytes);
         }
         let mouse = match report.device() {
             Device::Keyboard => return self.keyboard.send(report.bytes()),
@@ -171,6 +179,12 @@ impl Link for Otg {
     fn presence(&self) -> Option<watch::Receiver<Presence>> {
         Some(self.presence.clone())
     }
+}
+
+/// The file is somebody else's to make; without it the pointer ends in the corner after a crash.
+fn open_last_report(path: &Path) -> Option<LastReport> {
+    let opened = LastReport::open(path);
+    opened.inspect_err(|error| debug!("{}: {error}", path.display())).ok()
 }
 
 /// Whether it says that nothing is down, and moves nothing but perhaps a pointer to where it already is.

@@ -38,7 +38,7 @@ pub(super) trait Node {
 
 /// A node in the file system.
 #[derive(Clone, Debug)]
-pub(super) struct Path(pub(super) PathBuf);
+pub(super) struct Place(pub(super) PathBuf);
 
 /// An open node, and which one that is.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub(super) struct Opened {
     identity: (u64, u64),
 }
 
-impl Open for Path {
+impl Open for Place {
     type Node = Opened;
 
     fn open(&self) -> io::Result<Opened> {
