@@ -18,6 +18,8 @@ use crate::account::Accounts;
 use crate::identity::{self, Outcome, Pair, Wish};
 use crate::journald::Place;
 use crate::launch::{Launch, Rights};
+use crate::lines::Lines;
+use crate::nodes::Nodes;
 use crate::runner::{Unit, unix_time};
 use crate::service::{Limits, Patience};
 use crate::socket::{self, Owner};
@@ -57,6 +59,8 @@ pub struct Appliance {
     ring: OwnedFd,
     ring_read_only: OwnedFd,
     journal: Option<Place>,
+    lines: Option<Lines>,
+    nodes: Option<Nodes>,
     /// Whether the certificate may still be made anew for an address it lacks: once in our life.
     may_extend: Cell<bool>,
 }
@@ -107,6 +111,8 @@ impl Appliance {
         let streamer = socket::unix(&layout.run.join("streamer.sock"), ours, &accounts)?;
         let ring = frames::create(RING_SLOTS, RING_SLOT_BYTES).context("the frame ring")?;
         let ring_read_only = frames::read_only(&ring).context("the frame ring")?;
+        let lines = Lines::new(&config).context("the marks of pulses")?;
+        let nodes = Nodes::new(&config, &accounts);
         Ok(Self {
             args,
             config,
@@ -120,6 +126,8 @@ impl Appliance {
             ring,
             ring_read_only,
             journal,
+            lines,
+            nodes,
             may_extend: Cell::new(may_extend),
         })
     }
@@ -177,6 +185,22 @@ impl Appliance {
         limits(&self.config)
     }
 
+    /// The GPIO lines that are held for `kvmd`.
+    #[must_use]
+    pub fn lines(&self) -> Option<&Lines> {
+        self.lines.as_ref()
+    }
+
+    /// The device nodes that children need.
+    #[must_use]
+    pub fn nodes(&self) -> Option<&Nodes> {
+        self.nodes.as_ref()
+    }
+
+    fn give_nodes(&self) {
+        self.nodes.iter().for_each(Nodes::give);
+    }
+
     /// Where the target's sockets are.
     #[must_use]
     pub fn config(&self) -> &Config {
@@ -214,10 +238,13 @@ impl Appliance {
         let tls = &self.config.supervisor.tls;
         add("tls-cert", open(&tls.cert)?);
         add("tls-key", open(&tls.key)?);
+        self.give_nodes();
+        fds.extend(self.lines.iter().flat_map(Lines::hand_over));
         Ok(self.own_child(KVMD, self.accounts.kvmd_rights(), fds))
     }
 
     fn streamer(&self) -> io::Result<Launch> {
+        self.give_nodes();
         let fds = vec![
             ("ring".to_owned(), self.ring.try_clone()?),
             ("streamer".to_owned(), socket::copy(&self.streamer)?),
@@ -245,8 +272,10 @@ impl Appliance {
         }
     }
 
-    /// Removes what we made under `RUN`.
+    /// Puts lines at rest, takes nodes back, and removes what we made under `RUN`. For when no child runs any more.
     pub fn close(&self) {
+        self.lines.iter().for_each(Lines::rest);
+        self.nodes.iter().for_each(Nodes::close);
         for path in [&self.config.kvmd.server.unix, &self.layout.run.join("streamer.sock")] {
             let _ = fs::remove_file(path);
         }

@@ -20,6 +20,7 @@ use supervisor::gadget::Gadget;
 use supervisor::journald::{self, Place};
 use supervisor::label::Devices;
 use supervisor::launch::Started;
+use supervisor::lines::Lines;
 use supervisor::runner::{LetGo, Parts, Runner, Unit};
 use supervisor::service::Limits;
 use supervisor::socket::{self, Owner};
@@ -163,6 +164,9 @@ async fn supervise(
         None => None,
     };
     units.extend(appliance.units(target));
+    if let Some(nodes) = appliance.nodes() {
+        tokio::spawn(nodes.clone().watch(life.stop().clone()));
+    }
     let gadget = Gadget::start(&config, &layout, &accounts).await;
 
     let (calls, called) = mpsc::channel(16);
@@ -182,7 +186,7 @@ async fn supervise(
         storage,
         check_limit: Duration::from_secs(flags.check_limit),
         journal,
-        let_go: let_go(hands, gadget.clone()),
+        let_go: let_go(hands, gadget.clone(), appliance.lines().cloned()),
         gadget,
         renew: Box::new(move || renewing.renew()),
         on_ready: Box::new(move || url.iter().for_each(|url| print(url))),
@@ -197,7 +201,7 @@ async fn supervise(
 }
 
 /// What is at rest before the next `kvmd` starts.
-fn let_go(hands: Option<Hands>, gadget: Option<Gadget>) -> Vec<LetGo> {
+fn let_go(hands: Option<Hands>, gadget: Option<Gadget>, lines: Option<Lines>) -> Vec<LetGo> {
     let hands = hands.map(|hands| -> LetGo {
         Box::new(move || {
             let hands = hands.clone();
@@ -210,7 +214,13 @@ fn let_go(hands: Option<Hands>, gadget: Option<Gadget>) -> Vec<LetGo> {
             Box::pin(async move { gadget.let_go().await })
         })
     });
-    hands.into_iter().chain(gadget).collect()
+    let lines = lines.map(|lines| -> LetGo {
+        Box::new(move || {
+            let lines = lines.clone();
+            Box::pin(async move { lines.let_go().await })
+        })
+    });
+    hands.into_iter().chain(gadget).chain(lines).collect()
 }
 
 /// For the script that started us; nothing else ever goes to standard output.

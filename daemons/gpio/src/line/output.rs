@@ -56,6 +56,15 @@ impl Outputs {
         Ok(())
     }
 
+    /// Whether lines that are taken are still there; those of a chip that is not are given up, to be taken anew.
+    ///
+    /// # Errors
+    /// As [`Outputs::take`], but for lines that are not taken.
+    pub fn check(&mut self) -> io::Result<()> {
+        let count = self.lines.len();
+        if self.file.is_none() { Ok(()) } else { self.ask(|file| read_all(file, count)).map(drop) }
+    }
+
     /// Lets the lines go; the next use takes them again. Does nothing about their levels.
     pub fn release(&mut self) {
         self.file = None;
