@@ -43,6 +43,7 @@ pub struct Jpeg {
     /// The picture before, whose strips are used again; swapped with `out`.
     before: Joined,
     scratch: Scratch,
+    is_new: bool,
 }
 
 /// Buffers for one strip.
@@ -92,6 +93,7 @@ impl Jpeg {
             out: Joined::default(),
             before: Joined::default(),
             scratch: Scratch::default(),
+            is_new: false,
         };
         jpeg.set_quality(quality)?;
         Ok(jpeg)
@@ -131,16 +133,26 @@ impl Jpeg {
         let shape = Shape { format: view.format(), width: view.width(), height: view.height() };
         let done = if shape.format == Format::Jpeg {
             self.mode = None;
-            pass_on(view.data(), &mut self.out.bytes)
+            self.pass_on(view.data())
         } else {
             self.encode_strips(view, shape)
         };
-        if let Err(error) = done {
-            self.mode = None;
-            self.out.bytes.clear();
-            return Err(error);
+        match done {
+            Ok(is_new) => self.is_new = is_new,
+            Err(error) => {
+                self.mode = None;
+                self.out.bytes.clear();
+                return Err(error);
+            }
         }
         Ok(self.last())
+    }
+
+    /// Whether the JPEG that was made last is another one than the one before. Who asks this need not compare pictures
+    /// beforehand, which would read them twice.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// The picture that was encoded last; empty when there is none.
@@ -149,7 +161,8 @@ impl Jpeg {
         &self.out.bytes
     }
 
-    fn encode_strips(&mut self, view: &View<'_>, shape: Shape) -> Result<(), Error> {
+    /// Says whether anything changed.
+    fn encode_strips(&mut self, view: &View<'_>, shape: Shape) -> Result<bool, Error> {
         let mode = Mode { shape, quality: self.quality, subsamp: subsamp(shape.format, self.chroma) };
         let anew = self.mode.replace(mode) != Some(mode);
         if self.shape != Some(shape) {
@@ -186,7 +199,19 @@ impl Jpeg {
             self.before.append(&self.out, have..strips);
             std::mem::swap(&mut self.out, &mut self.before);
         }
-        Ok(())
+        Ok(have.is_some())
+    }
+
+    /// A JPEG as it is, completed by the Huffman tables that motion JPEG leaves out. Says whether it is another one.
+    fn pass_on(&mut self, jpeg: &[u8]) -> Result<bool, Error> {
+        let markers = Markers::read(jpeg)?;
+        let (before, after) = jpeg[..markers.end].split_at(markers.scan);
+        let lacking = if markers.sequential && !markers.tables { &tables::STANDARD[..] } else { &[] };
+        self.before.begin(before);
+        self.before.bytes.extend_from_slice(lacking);
+        self.before.bytes.extend_from_slice(after);
+        std::mem::swap(&mut self.out, &mut self.before);
+        Ok(self.out.bytes != self.before.bytes)
     }
 }
 
@@ -277,17 +302,4 @@ fn head(little: &[u8], markers: &Markers, mode: &Mode) -> Result<Vec<u8>, Error>
     head.extend_from_slice(&groups.to_be_bytes());
     head.extend_from_slice(&little[markers.scan..markers.coded]);
     Ok(head)
-}
-
-/// A JPEG as it is, completed by the Huffman tables that motion JPEG leaves out.
-fn pass_on(jpeg: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
-    let markers = Markers::read(jpeg)?;
-    out.clear();
-    let (before, after) = jpeg[..markers.end].split_at(markers.scan);
-    out.extend_from_slice(before);
-    if markers.sequential && !markers.tables {
-        out.extend_from_slice(&tables::STANDARD);
-    }
-    out.extend_from_slice(after);
-    Ok(())
 }

@@ -153,6 +153,31 @@ fn a_change_of_one_strip_leaves_the_bytes_of_all_others_where_they_are() {
 }
 
 #[test]
+fn whether_the_picture_is_another_one_is_known() {
+    let mut data = noise(Format::Nv12.picture_bytes(50, 64));
+    let mut jpeg = Jpeg::new(80).unwrap();
+    let mut is_new = |data: &[u8], quality| {
+        jpeg.set_quality(quality).unwrap();
+        jpeg.encode(&View::new(Format::Nv12, 60, 50, 64, data).unwrap()).unwrap();
+        jpeg.is_new()
+    };
+    assert!(is_new(&data, 80));
+    assert!(!is_new(&data, 80));
+    data[62] ^= 1; // padding
+    assert!(!is_new(&data, 80));
+    data[64 * 50 + 3] ^= 1; // colour
+    assert!(is_new(&data, 80));
+    assert!(is_new(&data, 81));
+    let made = jpeg.last().to_vec();
+    for expected in [false, false] {
+        jpeg.encode(&View::jpeg(&made).unwrap()).unwrap();
+        assert_eq!(jpeg.is_new(), expected);
+    }
+    let other = jpeg.encode(&View::new(Format::Nv12, 60, 50, 64, &data[..]).unwrap()).unwrap().to_vec();
+    assert_eq!(other, made);
+}
+
+#[test]
 fn a_source_of_half_the_colour_is_halved_further_without_a_shift() {
     // Chroma that alternates from row to row between 100 and 101 is 100.5 on the mean over the picture.
     let (width, height) = (32_u32, 32_u32);
