@@ -1,8 +1,9 @@
 //! `RUN/streamer.sock`: what `kvmd-streamer` tells of itself, and what may be set while it runs.
 //!
 //! The streamer sends its whole [`State`] as a line when somebody connects, and again whenever something in it has
-//! changed (the measured figures once a second). The other side may send a [`Command`] a line at any time; there is
-//! no answer but the state that follows. A line that is no command ends the connection.
+//! changed (the measured figures once a second). The other side may send a [`Command`] a line at any time. Settings have
+//! no answer but the state that follows; an order about the EDID has an [`Answer`] of its own, between states. A line
+//! that is no command ends the connection.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use crate::line;
 
 /// What the streamer of this release can do, by name: told to clients, and what its settings offer follows from it.
 pub const FEATURES: [(&str, bool); 5] =
-    [("JPEG", true), ("H264", false), ("SOURCE_VM", true), ("SOURCE_PATTERN", true), ("SOURCE_V4L2", false)];
+    [("JPEG", true), ("H264", false), ("SOURCE_VM", true), ("SOURCE_PATTERN", true), ("SOURCE_V4L2", true)];
 
 /// Whether it can do `name`.
 #[must_use]
@@ -114,13 +115,16 @@ pub struct Latency {
     pub total: Spread,
 }
 
-/// The middle and the bad end of a second's figures, in microseconds.
+/// The middle, the bad end and the worst of a second's figures, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spread {
     /// Half were faster, microseconds.
     pub p50_us: u64,
     /// 99 of 100 were faster, microseconds.
     pub p99_us: u64,
+    /// The slowest, microseconds. Not told by the first release.
+    #[serde(default)]
+    pub max_us: u64,
 }
 
 /// What may be asked of the streamer.
@@ -129,6 +133,94 @@ pub struct Spread {
 pub enum Command {
     /// Change settings, from the next picture on.
     Set(Set),
+    /// Something about the monitor that the target sees.
+    Edid(Order),
+}
+
+/// What may be asked about the monitor that a capture device shows the target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Order {
+    /// Tell what it is.
+    Show,
+    /// Show another one on trial: it is taken back unless [`Order::Confirm`] follows in time.
+    Try {
+        /// In hexadecimal.
+        data: String,
+    },
+    /// Keep what is on trial, for good.
+    Confirm,
+    /// Take back what is on trial, at once.
+    Undo,
+}
+
+/// The line that answers an [`Order`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answer {
+    /// How it went.
+    pub edid: Outcome,
+}
+
+/// How an [`Order`] went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It is done; this is how things are now.
+    Done(Monitor),
+    /// It is not.
+    Refused {
+        /// What kind of refusal.
+        reason: Refusal,
+        /// For people.
+        text: String,
+    },
+}
+
+/// The monitor that the target sees.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Monitor {
+    /// In hexadecimal; empty when none is shown.
+    pub data: String,
+    /// Milliseconds until what is on trial is taken back; `None` when nothing is.
+    pub trial_ms: Option<u64>,
+    /// What was confirmed last, in hexadecimal; `None` when nothing was.
+    pub saved: Option<String>,
+}
+
+/// Why an [`Order`] is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// The source shows the target no monitor.
+    NotSupported,
+    /// There is no device at the moment.
+    NoDevice,
+    /// What was given is no EDID, or the device has no room for it.
+    Invalid,
+    /// Nothing is on trial.
+    NoTrial,
+    /// It did not work.
+    Failed,
+}
+
+/// Gives the streamer at that socket an order and waits for the answer, for as long as the streamer takes: a streamer
+/// that does not run yet answers when it does.
+///
+/// # Errors
+///
+/// When there is no such socket, or the streamer ends before it has answered.
+pub async fn order(path: &Path, order: Order) -> Result<Outcome, line::Error> {
+    let mut stream = UnixStream::connect(path).await?;
+    let (from, mut to) = stream.split();
+    line::write(&mut to, &Command::Edid(order)).await?;
+    let mut from = BufReader::new(from);
+    while let Some(news) = line::read::<serde_json::Value>(&mut from).await? {
+        if news.get("edid").is_some() {
+            return Ok(serde_json::from_value::<Answer>(news)?.edid);
+        }
+    }
+    Err(line::Error::Torn)
 }
 
 /// New settings; what is `None` stays. A value out of range is taken to the nearest by the streamer.
@@ -306,7 +398,7 @@ mod tests {
     use tokio::net::UnixListener;
 
     fn state(quality: u8) -> State {
-        let spread = Spread { p50_us: 1, p99_us: 2 };
+        let spread = Spread { p50_us: 1, p99_us: 2, max_us: 3 };
         State {
             source: Source {
                 resolution: Resolution { width: 1920, height: 1080 },
@@ -324,7 +416,9 @@ mod tests {
     /// Frozen: the streamer and kvmd may be of different releases for the length of an update.
     #[test]
     fn states_and_commands_keep_their_spelling() {
-        let spread = r#"{"p50_us":1,"p99_us":2}"#;
+        let spread = r#"{"p50_us":1,"p99_us":2,"max_us":3}"#;
+        let of_the_first_release = serde_json::from_str::<Spread>(r#"{"p50_us":1,"p99_us":2}"#).unwrap();
+        assert_eq!(of_the_first_release.max_us, 0);
         let text = format!(
             concat!(
                 r#"{{"source":{{"resolution":{{"width":1920,"height":1080}},"online":true,"desired_fps":30,"#,
@@ -341,6 +435,21 @@ mod tests {
         assert_eq!(serde_json::to_string(&Command::Set(set)).unwrap(), text);
         assert_eq!(serde_json::from_str::<Command>(text).unwrap(), Command::Set(set));
         assert_eq!(serde_json::from_str::<Command>(r#"{"set":{}}"#).unwrap(), Command::Set(Set::default()));
+        for (order, text) in [
+            (Order::Show, r#"{"edid":"show"}"#),
+            (Order::Try { data: "00FF".into() }, r#"{"edid":{"try":{"data":"00FF"}}}"#),
+            (Order::Confirm, r#"{"edid":"confirm"}"#),
+            (Order::Undo, r#"{"edid":"undo"}"#),
+        ] {
+            assert_eq!(serde_json::to_string(&Command::Edid(order.clone())).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Command>(text).unwrap(), Command::Edid(order));
+        }
+        let monitor = Monitor { data: "00".into(), trial_ms: Some(5), saved: None };
+        let text = r#"{"edid":{"done":{"data":"00","trial_ms":5,"saved":null}}}"#;
+        assert_eq!(serde_json::to_string(&Answer { edid: Outcome::Done(monitor) }).unwrap(), text);
+        let refused = Outcome::Refused { reason: Refusal::NoTrial, text: "no".into() };
+        let text = r#"{"edid":{"refused":{"reason":"no_trial","text":"no"}}}"#;
+        assert_eq!(serde_json::to_string(&Answer { edid: refused }).unwrap(), text);
         for bad in [r#"{"set":{"quality":300}}"#, r#"{"set":{"resolution":"big"}}"#, r#"{"stop":{}}"#, "[]"] {
             assert!(serde_json::from_str::<Command>(bad).is_err(), "{bad}");
         }
@@ -382,6 +491,27 @@ mod tests {
             std::fs::remove_file(&path).unwrap();
             news.wait_for(Option::is_none).await.unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_found_among_the_states() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let streamer = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = BufReader::new(stream);
+            let asked = line::read::<Command>(&mut stream).await.unwrap().unwrap();
+            assert_eq!(asked, Command::Edid(Order::Show));
+            line::write(stream.get_mut(), &state(1)).await.unwrap();
+            let refused = Outcome::Refused { reason: Refusal::NotSupported, text: "no".into() };
+            line::write(stream.get_mut(), &Answer { edid: refused }).await.unwrap();
+            listener.accept().await.unwrap();
+        });
+        let outcome = order(&path, Order::Show).await.unwrap();
+        assert!(matches!(outcome, Outcome::Refused { reason: Refusal::NotSupported, .. }));
+        assert!(order(&path, Order::Show).await.is_err(), "it ended without an answer");
+        streamer.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

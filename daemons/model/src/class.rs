@@ -53,6 +53,7 @@ classes! {
         StreamerQualityNotSupported = "StreamerQualityNotSupported"
         StreamerResolutionNotSupported = "StreamerResolutionNotSupported"
         StreamerH264NotSupported = "StreamerH264NotSupported"
+        StreamerEdidNotSupported = "StreamerEdidNotSupported"
         Ocr = "OcrError"
         SwitchUnknownEdid = "SwitchUnknownEdidError"
         LogReaderDisabled = "LogReaderDisabledError"

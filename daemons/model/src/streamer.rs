@@ -182,13 +182,45 @@ pub struct Latency {
     pub total: Spread,
 }
 
-/// The middle and the bad end of a second's figures.
+/// The middle, the bad end and the worst of a second's figures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spread {
     /// Half were faster, microseconds.
     pub p50_us: u64,
     /// 99 of 100 were faster, microseconds.
     pub p99_us: u64,
+    /// The slowest, microseconds.
+    pub max_us: u64,
+}
+
+/// Our own addition: the monitor that a capture device shows the target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Edid {
+    /// In hexadecimal; empty when none is shown.
+    pub data: String,
+    /// What is in it; none when none is shown, or what is shown is unsound.
+    pub parsed: Option<ParsedEdid>,
+    /// Seconds until what is on trial is taken back; null when nothing is on trial.
+    pub trial: Option<f64>,
+    /// What was confirmed last, in hexadecimal; null when nothing was.
+    pub saved: Option<String>,
+}
+
+/// What is in an EDID, spelled as for the ports of a switch (section 7.8).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParsedEdid {
+    /// Three letters of the maker.
+    pub mfc_id: String,
+    /// The maker's number of the product.
+    pub product_id: u16,
+    /// Serial number.
+    pub serial: u32,
+    /// Name, where it has one.
+    pub monitor_name: Option<String>,
+    /// Serial number as text, where it has one.
+    pub monitor_serial: Option<String>,
+    /// It takes sound.
+    pub audio: bool,
 }
 
 /// Size of a picture in pixels.
@@ -328,7 +360,7 @@ mod tests {
             assert_eq!(event::to_value(&streamer)["source"]["state"], name);
         }
         streamer.latency = Some(Latency::default());
-        let spread = serde_json::json!({"p50_us": 0, "p99_us": 0});
+        let spread = serde_json::json!({"p50_us": 0, "p99_us": 0, "max_us": 0});
         let stages =
             serde_json::json!({"capture": spread, "encode": spread, "publish": spread, "total": spread});
         assert_eq!(event::to_value(&streamer)["latency"], stages);

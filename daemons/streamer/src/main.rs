@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Parser;
 use frames::Writer;
 use life::{Life, ListenFds};
-use streamer::{Work, serve, settings, source};
+use streamer::{Work, monitor, serve, settings, source};
 use tokio::sync::mpsc;
 
 /// Captures the target's screen and publishes it as JPEG. Started by the supervisor.
@@ -32,7 +32,8 @@ fn main() -> ExitCode {
             return ExitCode::from(config::Errors::EXIT_CODE);
         }
     };
-    match passed.map_err(anyhow::Error::from).and_then(|passed| run(&config, passed)) {
+    match passed.map_err(anyhow::Error::from).and_then(|passed| run(&config, &flags.config.layout(), passed))
+    {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log::error!("{error:#}");
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn run(config: &config::Config, mut passed: ListenFds) -> anyhow::Result<()> {
+async fn run(config: &config::Config, layout: &config::Layout, mut passed: ListenFds) -> anyhow::Result<()> {
     let ring = passed.take("ring").context("the frame ring was not passed (descriptor \"ring\")")?;
     let listener = passed.take("streamer").context("the socket was not passed (descriptor \"streamer\")")?;
     let listener = UnixListener::from(listener);
@@ -52,8 +53,10 @@ async fn run(config: &config::Config, mut passed: ListenFds) -> anyhow::Result<(
 
     let life = Life::start()?;
     let (to_work, commands) = mpsc::channel(16);
-    let source = source(&config.kvmd.streamer, &config.vm.sockets, life.stop());
-    let work = Work::new(settings(&config.kvmd.streamer), source, ring, commands)?;
+    let streamer = &config.kvmd.streamer;
+    let monitor = monitor(streamer, &layout.streamer_state());
+    let source = source(streamer, &config.vm.sockets, monitor.wanted(), life.stop());
+    let work = Work::new(settings(streamer), source, ring, commands, monitor)?;
     let (state, turns) = (work.subscribe(), work.turns());
 
     let stop = life.stop().clone();

@@ -91,7 +91,7 @@ fn spread(mut nanos: Vec<u64>) -> Option<Spread> {
     let at = |percent: usize| {
         Some(nanos.get((nanos.len() * percent / 100).min(nanos.len().checked_sub(1)?))? / 1000)
     };
-    Some(Spread { p50_us: at(50)?, p99_us: at(99)? })
+    Some(Spread { p50_us: at(50)?, p99_us: at(99)?, max_us: at(100)? })
 }
 
 #[cfg(test)]
@@ -123,9 +123,13 @@ mod tests {
         meter.repeated();
         assert_eq!(meter.take(start + Duration::from_millis(999)), None);
         let figures = meter.take(start + SECOND).unwrap();
-        let flat = |p50_us, p99_us| Spread { p50_us, p99_us };
-        let latency =
-            Latency { capture: flat(1, 1), encode: flat(4, 4), publish: flat(51, 100), total: flat(56, 105) };
+        let flat = |p50_us, p99_us, max_us| Spread { p50_us, p99_us, max_us };
+        let latency = Latency {
+            capture: flat(1, 1, 1),
+            encode: flat(4, 4, 4),
+            publish: flat(51, 100, 100),
+            total: flat(56, 105, 105),
+        };
         assert_eq!(figures, Figures { captured_fps: 100, queued_fps: 101, latency: Some(latency) });
         assert_eq!(meter.take(start + SECOND * 2), Some(Figures::default()));
     }

@@ -3,20 +3,29 @@
 use std::sync::Arc;
 
 use client::line;
-use client::streamer::{Command, Set, State};
+use client::streamer::{Answer, Command, Order, Outcome, Set, State};
 use tokio::io::BufReader;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Connections at a time; more are closed at once.
 const CONNECTIONS: usize = 16;
 
+/// What the work is asked.
+#[derive(Debug)]
+pub enum Request {
+    /// New settings.
+    Set(Set),
+    /// Something about the monitor, and where the answer goes.
+    Edid(Order, oneshot::Sender<Outcome>),
+}
+
 /// Serves the socket until told to stop. Who may connect is decided by the socket's mode.
 pub async fn serve(
     listener: UnixListener,
     state: watch::Receiver<State>,
-    commands: mpsc::Sender<Set>,
+    commands: mpsc::Sender<Request>,
     stop: CancellationToken,
 ) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
@@ -52,13 +61,22 @@ pub async fn serve(
 async fn talk(
     mut stream: UnixStream,
     mut state: watch::Receiver<State>,
-    commands: &mpsc::Sender<Set>,
+    commands: &mpsc::Sender<Request>,
 ) -> Result<(), line::Error> {
     let (from, mut to) = stream.split();
     let mut from = BufReader::new(from);
+    // One answer at a time: the next order is read when the last one is answered.
+    let (answer, mut answers) = mpsc::channel(1);
     let listen = async {
-        while let Some(Command::Set(set)) = line::read(&mut from).await? {
-            if commands.send(set).await.is_err() {
+        while let Some(command) = line::read(&mut from).await? {
+            let sent = match command {
+                Command::Set(set) => commands.send(Request::Set(set)).await.is_ok(),
+                Command::Edid(order) => match ask(commands, order).await {
+                    Some(edid) => answer.send(Answer { edid }).await.is_ok(),
+                    None => false,
+                },
+            };
+            if !sent {
                 break;
             }
         }
@@ -66,16 +84,30 @@ async fn talk(
     };
     let tell = async {
         state.mark_changed();
-        while state.changed().await.is_ok() {
-            let news = state.borrow_and_update().clone();
-            line::write(&mut to, &news).await?;
+        loop {
+            tokio::select! {
+                changed = state.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                    let news = state.borrow_and_update().clone();
+                    line::write(&mut to, &news).await?;
+                }
+                Some(answer) = answers.recv() => line::write(&mut to, &answer).await?,
+            }
         }
-        Ok(())
     };
     tokio::select! {
         done = listen => done,
         done = tell => done,
     }
+}
+
+/// Has an order carried out; `None` when the work has ended.
+async fn ask(commands: &mpsc::Sender<Request>, order: Order) -> Option<Outcome> {
+    let (answer, outcome) = oneshot::channel();
+    commands.send(Request::Edid(order, answer)).await.ok()?;
+    outcome.await.ok()
 }
 
 #[cfg(test)]
@@ -102,7 +134,7 @@ mod tests {
     struct Served {
         dir: tempfile::TempDir,
         state: watch::Sender<State>,
-        commands: mpsc::Receiver<Set>,
+        commands: mpsc::Receiver<Request>,
         stop: CancellationToken,
     }
 
@@ -132,7 +164,28 @@ mod tests {
         news.wait_for(|told| *told == Some(state(7))).await.unwrap();
         let set = Set { quality: Some(3), ..Set::default() };
         streamer.set(set);
-        assert_eq!(served.commands.recv().await, Some(set));
+        assert!(matches!(served.commands.recv().await, Some(Request::Set(got)) if got == set));
+    }
+
+    #[tokio::test]
+    async fn an_order_is_answered_to_whom_it_came_from_and_to_nobody_else() {
+        let mut served = served();
+        let mut other = BufReader::new(served.connect().await);
+        let path = served.dir.path().join("s");
+        let asked = tokio::spawn(async move { client::streamer::order(&path, Order::Undo).await.unwrap() });
+        let Some(Request::Edid(Order::Undo, answer)) = served.commands.recv().await else {
+            panic!("no order")
+        };
+        let refused = Outcome::Refused { reason: client::streamer::Refusal::NoTrial, text: "no".into() };
+        answer.send(refused.clone()).unwrap();
+        assert_eq!(asked.await.unwrap(), refused);
+        served.state.send_replace(state(9));
+        loop {
+            let told = line::read::<State>(&mut other).await.unwrap().unwrap(); // an answer would be no state
+            if told == state(9) {
+                break;
+            }
+        }
     }
 
     #[tokio::test]

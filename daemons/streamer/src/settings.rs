@@ -7,7 +7,7 @@ use config::{DvTimings, Format, SourceType};
 use frames::SourceState;
 use tokio_util::sync::CancellationToken;
 
-use crate::Settings;
+use crate::{Keeper, Settings, Wanted};
 
 /// What the work begins with.
 #[must_use]
@@ -22,19 +22,31 @@ pub fn settings(config: &config::Streamer) -> Settings {
     Settings { quality: quality.unwrap_or(default.quality), desired_fps: config.desired_fps.default, size }
 }
 
-/// The source that the settings name; it need not be there yet. `sockets` is the directory of the virtual machine's
-/// sockets. Must be called inside a tokio runtime; connections end with `stop`.
+/// What the target is to see as its monitor; `dir` is the streamer's own directory.
 #[must_use]
-pub fn source(config: &config::Streamer, sockets: &Path, stop: &CancellationToken) -> Box<dyn Source> {
+pub fn monitor(config: &config::Streamer, dir: &Path) -> Keeper {
+    Keeper::open(dir, config.source.edid.as_deref())
+}
+
+/// The source that the settings name; it need not be there yet. `sockets` is the directory of the virtual machine's
+/// sockets, `monitor` what a capture device shows the target. Must be called inside a tokio runtime; connections end
+/// with `stop`.
+#[must_use]
+pub fn source(
+    config: &config::Streamer,
+    sockets: &Path,
+    monitor: Wanted,
+    stop: &CancellationToken,
+) -> Box<dyn Source> {
     if config.source.r#type == SourceType::Vm {
         let (screen, monitor) = (sockets.join("vnc.sock"), sockets.join("qmp-streamer.sock"));
         return Box::new(Machine::connect(&screen, &monitor, stop));
     }
     let config = config.clone();
-    Box::new(Reopening::new(move || open(&config)))
+    Box::new(Reopening::new(move || open(&config, &monitor)))
 }
 
-fn open(config: &config::Streamer) -> Result<Box<dyn Source>, Signal> {
+fn open(config: &config::Streamer, monitor: &Wanted) -> Result<Box<dyn Source>, Signal> {
     let source = &config.source;
     match source.r#type {
         SourceType::Pattern => {
@@ -52,7 +64,9 @@ fn open(config: &config::Streamer) -> Result<Box<dyn Source>, Signal> {
             };
             Ok(Box::new(capture::Replay::open(&settings)?))
         }
-        SourceType::V4l2 => Ok(Box::new(V4l2::open(&device(config))?)),
+        SourceType::V4l2 => {
+            Ok(Box::new(V4l2::open(&v4l2::Settings { edid: monitor.get(), ..device(config) })?))
+        }
         SourceType::Vm => {
             let why = "a virtual machine is no source to be opened".to_owned();
             Err(Signal::Lost { state: SourceState::NoCable, why })
@@ -75,7 +89,7 @@ fn device(config: &config::Streamer) -> v4l2::Settings {
         size: config.resolution.default.map(|size| (size.width, size.height)),
         // The most that a client may ask for: what is not wanted at the moment costs no encoding.
         fps: config.desired_fps.max,
-        edid: None,
+        ..v4l2::Settings::default()
     }
 }
 

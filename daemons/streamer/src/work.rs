@@ -11,8 +11,10 @@ use frames::{Format, Meta, Writer, now_ns};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::edid::Keeper;
 use crate::meter::{Figures, Meter};
 use crate::placard::Placard;
+use crate::serve::Request;
 
 /// Longest wait for a picture before commands and the stop signal are looked at: how late those may be.
 const SLICE: Duration = Duration::from_millis(200);
@@ -50,7 +52,8 @@ pub struct Work {
     encoder: Jpeg,
     placard: Placard,
     ring: Writer,
-    commands: mpsc::Receiver<wire::Set>,
+    commands: mpsc::Receiver<Request>,
+    monitor: Keeper,
     state: watch::Sender<wire::State>,
     turns: Arc<AtomicU64>,
     meter: Meter,
@@ -76,7 +79,8 @@ impl Work {
         settings: Settings,
         source: Box<dyn Source>,
         ring: Writer,
-        commands: mpsc::Receiver<wire::Set>,
+        commands: mpsc::Receiver<Request>,
+        monitor: Keeper,
     ) -> Result<Self, encode::Error> {
         let now = Instant::now();
         let encoder = Jpeg::new(settings.quality)?;
@@ -87,6 +91,7 @@ impl Work {
             placard: Placard::new()?,
             ring,
             commands,
+            monitor,
             state: watch::Sender::new(blank()),
             turns: Arc::default(),
             meter: Meter::new(now),
@@ -119,14 +124,22 @@ impl Work {
         while !stop.is_cancelled() {
             self.turn(Instant::now() + SLICE);
         }
+        self.monitor.stop(self.source.monitor());
     }
 
     /// One turn: waits for news until `deadline` at most and acts on them.
     fn turn(&mut self, deadline: Instant) {
         self.turns.fetch_add(1, Ordering::Relaxed);
-        while let Ok(set) = self.commands.try_recv() {
-            self.set(set);
+        while let Ok(request) = self.commands.try_recv() {
+            match request {
+                Request::Set(set) => self.set(set),
+                Request::Edid(order, answer) => {
+                    let outcome = self.monitor.order(&order, self.source.monitor(), Instant::now());
+                    let _ = answer.send(outcome); // whoever asked may have left
+                }
+            }
         }
+        self.monitor.tick(self.source.monitor(), Instant::now());
         if self.stale && self.shown == Shown::Live {
             self.show_picture();
         }
@@ -385,7 +398,8 @@ mod tests {
     struct Bench {
         work: Work,
         script: Script,
-        commands: mpsc::Sender<wire::Set>,
+        commands: mpsc::Sender<Request>,
+        _dir: tempfile::TempDir,
         reader: Reader,
         _ring: OwnedFd,
     }
@@ -396,9 +410,12 @@ mod tests {
         let mut source = Scripted { script: Arc::clone(&script), size: (0, 0), pixels: Vec::new() };
         source.set_size(64, 48);
         let (commands, from) = mpsc::channel(4);
+        let dir = tempfile::tempdir().unwrap();
+        let monitor = Keeper::open(dir.path(), None);
         let settings = Settings { desired_fps: 0, ..Settings::default() };
-        let work = Work::new(settings, Box::new(source), Writer::attach(&ring).unwrap(), from).unwrap();
-        Bench { work, script, commands, reader: Reader::attach(&ring).unwrap(), _ring: ring }
+        let work =
+            Work::new(settings, Box::new(source), Writer::attach(&ring).unwrap(), from, monitor).unwrap();
+        Bench { work, script, commands, reader: Reader::attach(&ring).unwrap(), _ring: ring, _dir: dir }
     }
 
     impl Bench {
@@ -469,11 +486,11 @@ mod tests {
     fn a_new_quality_shows_at_once_even_when_the_picture_does_not_change() {
         let mut bench = bench(100_000);
         bench.turn(Ok(News::New));
-        bench.commands.try_send(wire::Set { quality: Some(5), ..Default::default() }).unwrap();
+        bench.commands.try_send(Request::Set(wire::Set { quality: Some(5), ..Default::default() })).unwrap();
         let frame = bench.turn(Ok(News::Same)).unwrap();
         assert_eq!(frame.seq, 2);
         assert_eq!(bench.work.subscribe().borrow().encoder.quality, 5);
-        bench.commands.try_send(wire::Set { quality: Some(0), ..Default::default() }).unwrap();
+        bench.commands.try_send(Request::Set(wire::Set { quality: Some(0), ..Default::default() })).unwrap();
         bench.turn(Ok(News::Same));
         assert_eq!(bench.work.subscribe().borrow().encoder.quality, 1, "taken to the nearest");
     }
@@ -483,7 +500,7 @@ mod tests {
         let mut bench = bench(100_000);
         bench.turn(Ok(News::New));
         let resolution = Some("80x60".parse().unwrap());
-        bench.commands.try_send(wire::Set { resolution, ..Default::default() }).unwrap();
+        bench.commands.try_send(Request::Set(wire::Set { resolution, ..Default::default() })).unwrap();
         let frame = bench.turn(Ok(News::New)).unwrap();
         assert_eq!((frame.meta.width, frame.meta.height), (80, 60));
         let told = bench.work.subscribe().borrow().source.resolution;
@@ -493,11 +510,17 @@ mod tests {
     #[test]
     fn a_limited_rate_does_not_ask_the_source_early() {
         let mut bench = bench(100_000);
-        bench.commands.try_send(wire::Set { desired_fps: Some(1), ..Default::default() }).unwrap();
+        bench
+            .commands
+            .try_send(Request::Set(wire::Set { desired_fps: Some(1), ..Default::default() }))
+            .unwrap();
         assert_eq!(bench.turn(Ok(News::New)).unwrap().seq, 1);
         assert_eq!(bench.turn(Ok(News::New)).unwrap().seq, 1);
         assert_eq!(bench.script.lock().unwrap().len(), 1, "the second picture is still to be asked for");
-        bench.commands.try_send(wire::Set { desired_fps: Some(0), ..Default::default() }).unwrap();
+        bench
+            .commands
+            .try_send(Request::Set(wire::Set { desired_fps: Some(0), ..Default::default() }))
+            .unwrap();
         assert_eq!(bench.turn(Ok(News::New)).unwrap().seq, 2);
         assert_eq!(bench.turn(Ok(News::New)).unwrap().seq, 3);
     }

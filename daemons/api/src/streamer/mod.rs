@@ -1,9 +1,10 @@
 //! `/streamer`: the picture's settings, snapshots and the MJPEG stream (sections 8.7 and 10).
 //!
 //! [`owner`] decides when the streamer runs, [`frames`] brings its pictures into this process, [`mjpeg`] and
-//! [`snapshot`] send them, [`audience`] counts who looks. Text recognition is not here yet.
+//! [`snapshot`] send them, [`audience`] counts who looks, [`edid`] is about the monitor that the target sees. Text recognition is not here yet.
 
 pub mod audience;
+pub mod edid;
 pub mod frames;
 pub mod mjpeg;
 pub mod owner;
@@ -32,6 +33,10 @@ pub const ROUTES: &[Entry] = &[
     Entry::get("/streamer/snapshot", || web::to(take_snapshot)),
     Entry::delete("/streamer/snapshot", || web::to(forget_snapshot)),
     Entry::get("/streamer/ocr", || web::to(ocr_state)),
+    Entry::get("/streamer/edid", || web::to(edid::show)),
+    Entry::post("/streamer/set_edid", || web::to(edid::set)),
+    Entry::post("/streamer/confirm_edid", || web::to(edid::confirm)),
+    Entry::post("/streamer/undo_edid", || web::to(edid::undo)),
 ];
 
 /// Rows beside the API, as the streamer itself would serve them.

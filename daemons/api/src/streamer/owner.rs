@@ -64,6 +64,8 @@ enum Command {
     Change(Change),
     Reset,
     Remember(Option<Arc<Shot>>),
+    /// Keep it running for so long, whoever watches.
+    Hold(Duration),
 }
 
 /// The handle. Cheap to clone.
@@ -105,6 +107,11 @@ impl Streamer {
         self.send(Command::Reset).await;
     }
 
+    /// Keeps it running for that long at least, whoever watches; starts it if need be.
+    pub async fn hold(&self, time: Duration) {
+        self.send(Command::Hold(time)).await;
+    }
+
     /// Remembers a picture, or forgets it.
     pub async fn remember(&self, shot: Option<Arc<Shot>>) {
         self.send(Command::Remember(shot)).await;
@@ -127,6 +134,7 @@ struct Owner {
     power: watch::Sender<bool>,
     linger_until: Option<Instant>,
     reset_until: Option<Instant>,
+    hold_until: Option<Instant>,
 }
 
 /// Starts the owner. `viewers` is how many clients want pictures.
@@ -157,6 +165,7 @@ pub fn spawn(
         power,
         linger_until: None,
         reset_until: None,
+        hold_until: None,
     };
     tokio::spawn(obey(power_from, supervisor, settings.shutdown_delay, stop.clone()));
     let task = tokio::spawn(owner.run(orders, viewers, stop));
@@ -179,7 +188,7 @@ impl Owner {
             self.decide(watched, Instant::now());
             self.follow(&mut reports);
             self.publish();
-            let deadline = [self.linger_until, self.reset_until].into_iter().flatten().min();
+            let deadline = [self.linger_until, self.reset_until, self.hold_until].into_iter().flatten().min();
             let counting = !self.audience.show().is_empty();
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -197,6 +206,8 @@ impl Owner {
     /// Whether the process should run, from who watches and what time it is.
     fn decide(&mut self, watched: bool, now: Instant) {
         self.reset_until = self.reset_until.filter(|until| *until > now);
+        self.hold_until = self.hold_until.filter(|until| *until > now);
+        let watched = watched || self.hold_until.is_some();
         let running = *self.power.borrow();
         self.linger_until = match (watched, running) {
             (true, _) | (false, false) => None,
@@ -234,6 +245,7 @@ impl Owner {
                 }
             }
             Command::Reset => self.reset_until = Some(Instant::now() + self.settings.reset_delay),
+            Command::Hold(time) => self.hold_until = self.hold_until.max(Some(Instant::now() + time)),
             Command::Remember(shot) => drop(self.saved.send_replace(shot)),
         }
     }
@@ -408,7 +420,8 @@ fn show_source(state: SourceState) -> wire::SourceState {
 }
 
 fn show_latency(latency: &Latency) -> wire::Latency {
-    let spread = |spread: Spread| wire::Spread { p50_us: spread.p50_us, p99_us: spread.p99_us };
+    let spread =
+        |spread: Spread| wire::Spread { p50_us: spread.p50_us, p99_us: spread.p99_us, max_us: spread.max_us };
     wire::Latency {
         capture: spread(latency.capture),
         encode: spread(latency.encode),
@@ -458,6 +471,7 @@ mod tests {
             power: watch::channel(false).0,
             linger_until: None,
             reset_until: None,
+            hold_until: None,
         }
     }
 
@@ -494,6 +508,17 @@ mod tests {
         assert!(owner.on_at(true, start + Duration::from_secs(1)));
     }
 
+    #[tokio::test]
+    async fn held_it_runs_without_anybody_and_then_lingers() {
+        let mut owner = owner();
+        let start = Instant::now();
+        owner.obey(Command::Hold(Duration::from_secs(40)));
+        owner.obey(Command::Hold(Duration::from_secs(20)));
+        assert!(owner.on_at(false, start + Duration::from_secs(39)));
+        assert!(owner.on_at(false, start + Duration::from_secs(45)), "lingers");
+        assert!(!owner.on_at(false, start + Duration::from_secs(60)));
+    }
+
     #[test]
     fn values_outside_the_limits_are_left_out() {
         let settings = settings(Path::new("/nonexistent"));
@@ -515,8 +540,9 @@ mod tests {
     fn clients_hear_why_there_is_no_picture_and_how_long_one_takes() {
         let text = r#"{"source":{"resolution":{"width":640,"height":480},"online":false,"desired_fps":30,
             "captured_fps":0,"state":"unsupported_mode"},"encoder":{"type":"CPU","quality":80},
-            "stream":{"queued_fps":1},"latency":{"capture":{"p50_us":1,"p99_us":2},
-            "encode":{"p50_us":3,"p99_us":4},"publish":{"p50_us":5,"p99_us":6},"total":{"p50_us":7,"p99_us":8}}}"#;
+            "stream":{"queued_fps":1},"latency":{"capture":{"p50_us":1,"p99_us":2,"max_us":9},
+            "encode":{"p50_us":3,"p99_us":4,"max_us":9},"publish":{"p50_us":5,"p99_us":6,"max_us":9},
+            "total":{"p50_us":7,"p99_us":8,"max_us":9}}}"#;
         let report: Report = serde_json::from_str(text).unwrap();
         let shown = show_report(&report, &Params::default(), &Audience::default());
         let shown = model::event::to_value(&shown);
