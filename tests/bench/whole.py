@@ -18,7 +18,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from appliance import ROOT, Appliance, descendants_of, wait_for  # noqa: E402
+from appliance import Appliance, descendants_of, wait_for  # noqa: E402
 from fake_machine import appliance_with_fake_machine  # noqa: E402
 
 ROWS = []
@@ -155,7 +155,6 @@ def main():
     finally:
         appliance.close()
     latency(2000)
-    subprocess.run(["cargo", "bench", "--quiet", "-p", "encode"], cwd=ROOT, check=True)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@
 //! | `Jpeg` | passed on |
 //!
 //! and nothing is encoded twice: a picture is made of strips, and one that did not change is taken from the last JPEG
-//! (`docs/decisions/0010-strips.md`). A KVM's screen is still most of the time.
+//! (`docs/decisions/0011-jpeg-strips.md`). A KVM's screen is still most of the time.
 //!
 //! [`preview`] makes a smaller JPEG of one (API.md 8.7). YUV is taken as JPEG means it: BT.601, full range; a source
 //! with a limited range (most HDMI) needs its levels stretched, which belongs to the V4L2 source.
