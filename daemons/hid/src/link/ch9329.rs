@@ -90,3 +90,6 @@ impl Link for Ch9329 {
         self.order(Command::Reset)
     }
 }
+
+#[cfg(test)]
+mod tests;
