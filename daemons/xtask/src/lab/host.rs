@@ -81,8 +81,6 @@ struct Lab {
     timeout: Option<Duration>,
     ready: bool,
     verbose: bool,
-    /// Removed at the end, when nobody uses it any more.
-    _dir: tempfile::TempDir,
 }
 
 /// Something that the kernel writes to.
@@ -116,7 +114,7 @@ impl Lab {
         std::os::unix::fs::symlink(std::env::current_exe()?, &init)?;
 
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["lab-keep".into(), kernel.into_os_string()]);
+        command.args(["lab-keep".as_ref(), dir.path().as_os_str(), kernel.as_os_str()]);
         command.env("TMPDIR", place_for_memory(&options.memory)?);
         command.args(
             [format!("mem={}", options.memory), "root=/dev/root rootfstype=hostfs rootflags=/ ro".to_owned()]
@@ -175,6 +173,8 @@ impl Lab {
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         own_namespace()?;
         let keeper = command.spawn().context("the keeper does not start")?;
+        // The keeper outlives us, however we end.
+        let _ = dir.keep();
         // With these the last ends of the pipes are the kernel's.
         drop((command, theirs));
         Ok(Self {
@@ -186,7 +186,6 @@ impl Lab {
             timeout: options.timeout,
             ready: false,
             verbose: options.verbose,
-            _dir: dir,
         })
     }
 

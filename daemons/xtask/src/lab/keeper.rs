@@ -16,9 +16,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-/// `xtask lab-keep LINUX ARGUMENT…`: standard input is the leash.
+/// `xtask lab-keep DIR LINUX ARGUMENT…`: standard input is the leash, DIR is removed at the end.
 pub(crate) fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
     let mut arguments = arguments.into_iter();
+    let dir = arguments.next().context("no directory")?;
     let kernel = arguments.next().context("no kernel")?;
     prctl::set_child_subreaper(true)?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
@@ -46,6 +47,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
         }
     };
     end_orphans();
+    let _ = std::fs::remove_dir_all(dir);
     Ok(ExitCode::from(code))
 }
 
