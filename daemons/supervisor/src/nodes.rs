@@ -107,6 +107,9 @@ impl Nodes {
             Err(error) => return log::warn!("devices that come back are not noticed: {error}"),
         };
         loop {
+            // Also before the first news: something may have come before we listened.
+            let own = self.clone();
+            let _ = tokio::task::spawn_blocking(move || own.give()).await;
             if queue.news().await.is_err() {
                 return;
             }
@@ -116,8 +119,6 @@ impl Nodes {
             for dir in self.0.directories() {
                 queue.add(&dir);
             }
-            let own = self.clone();
-            let _ = tokio::task::spawn_blocking(move || own.give()).await;
         }
     }
 
@@ -355,7 +356,8 @@ impl Queue {
 
     /// There is something. Cancel-safe.
     async fn news(&self) -> io::Result<()> {
-        self.0.readable().await.map(drop)
+        // Cleared before the queue is emptied: what comes in between is news again.
+        self.0.readable().await.map(|mut ready| ready.clear_ready())
     }
 
     /// What it was does not matter: everything is looked at.
@@ -428,6 +430,22 @@ mod tests {
         );
         fs::set_permissions(dev.join("serial"), fs::Permissions::from_mode(0o1777)).unwrap();
         assert!(said(&dev.join("serial/link"), &dev).contains("for others to write"));
+    }
+
+    #[tokio::test]
+    async fn news_are_told_once() {
+        let (_dir, dev) = dev();
+        let queue = Queue::watch(&[dev.clone(), dev.join("serial")]).unwrap();
+        for path in ["new", "serial/new"] {
+            fs::write(dev.join(path), "").unwrap();
+            tokio::time::timeout(Duration::from_secs(20), queue.news()).await.unwrap().unwrap();
+            queue.forget();
+            // At most once more, for what came while it was emptied.
+            let _ = tokio::time::timeout(Duration::from_millis(20), queue.news()).await;
+            queue.forget();
+            let again = tokio::time::timeout(Duration::from_millis(50), queue.news()).await;
+            assert!(again.is_err(), "nothing has happened since");
+        }
     }
 
     #[test]
