@@ -111,6 +111,12 @@ impl Cable {
         File::options().read(true).custom_flags(libc::O_NONBLOCK).open(self.node(kind)).unwrap()
     }
 
+    /// Sends what the host has gathered to the drive.
+    pub(crate) fn push(&self, kind: Node) {
+        let node = self.node(kind);
+        assert!(Command::new("blockdev").arg("--flushbufs").arg(&node).status().unwrap().success());
+    }
+
     /// All of the medium, which should have that many bytes.
     pub(crate) fn read(&self, kind: Node, len: usize) -> Vec<u8> {
         self.read_at(kind, 0, len)
@@ -210,15 +216,26 @@ pub(crate) struct House {
 }
 
 impl House {
+    /// One that nobody closes.
+    pub(crate) async fn on_open_ext4(drives: impl Into<Drives>) -> Self {
+        let storage = lab::ext4_on_loop(64 << 20).unwrap();
+        Self::of(storage, drives, msd::Plain).await
+    }
+
     pub(crate) async fn on_ext4(drives: impl Into<Drives>) -> Self {
         let storage = lab::ext4_on_loop(64 << 20).unwrap();
         // Links on the card lead nowhere there; the way an image goes to the kernel must not need one.
         let safe = "remount,ro,nosuid,nodev,noexec,nosymfollow";
         assert!(Command::new("mount").args(["-o", safe]).arg(storage.path()).status().unwrap().success());
         let root = storage.path().canonicalize().unwrap();
-        let settings = Settings { root: root.clone(), ..Settings::default() };
+        Self::of(storage, drives, Ext4(root)).await
+    }
+
+    async fn of(storage: Mounted, drives: impl Into<Drives>, remount: impl Remount + 'static) -> Self {
+        let root = storage.path().canonicalize().unwrap();
+        let settings = Settings { root, ..Settings::default() };
         let stop = CancellationToken::new();
-        let (msd, owner) = msd::spawn(settings, drives, Ext4(root), stop.clone());
+        let (msd, owner) = msd::spawn(settings, drives, remount, stop.clone());
         let mut house = Self { storage, state: msd.subscribe(), msd, _owner: owner, stop };
         house.until(|state| state.online).await;
         house
@@ -265,14 +282,14 @@ impl House {
         line.split(' ').nth(3).unwrap().split(',').any(|option| option == "rw")
     }
 
-    /// What the file would be after a power cut now: from a copy of the device, mounted without its journal.
+    /// What the file would be after a power cut now: from a copy of the device, its journal replayed.
     pub(crate) fn on_the_disk(&self, name: &str) -> Vec<u8> {
         let dir = tempfile::tempdir().unwrap();
         let (copy, mount) = (dir.path().join("copy"), dir.path().join("mount"));
         fs::copy(self.storage.image(), &copy).unwrap();
         fs::create_dir(&mount).unwrap();
         let done = |command: &mut Command| assert!(command.status().unwrap().success(), "{command:?}");
-        done(Command::new("mount").args(["-o", "loop,ro,noload"]).arg(&copy).arg(&mount));
+        done(Command::new("mount").args(["-o", "loop"]).arg(&copy).arg(&mount));
         let data = fs::read(mount.join(name)).unwrap();
         done(Command::new("umount").arg(&mount));
         data
