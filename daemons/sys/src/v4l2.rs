@@ -26,8 +26,12 @@ pub const CAN_CAPTURE: u32 = 0x0000_0001;
 pub const CAN_STREAM: u32 = 0x0400_0000;
 /// Flag of [`FormatOffer::flags`]: the range of values can be chosen.
 pub const CHOOSES_RANGE: u32 = 0x0100;
+/// Flag of [`FormatOffer::flags`]: the colour matrix can be chosen.
+pub const CHOOSES_ENCODING: u32 = 0x0080;
 /// Value of [`PixFormat::quantization`]: values use the whole range.
 pub const FULL_RANGE: u32 = 1;
+/// Value of [`PixFormat::encoding`]: the matrix of BT.601.
+pub const BT_601: u32 = 1;
 /// Longest list a driver is asked for, whatever it says.
 const LIST: u32 = 256;
 /// Bytes of a block of an EDID, and the most blocks asked for.
@@ -73,6 +77,8 @@ pub struct PixFormat {
     pub stride: u32,
     /// Range of the values, `V4L2_QUANTIZATION_*`; 0 is what is usual for the format.
     pub quantization: u32,
+    /// Matrix from colours to luma and chroma, `V4L2_YCBCR_ENC_*`; 0 is what is usual for the signal.
+    pub encoding: u32,
 }
 
 /// Sizes of pictures a device offers.
@@ -280,10 +286,11 @@ impl Device {
         format.pix.pixelformat = wanted.fourcc;
         format.pix.field = FIELD_NONE;
         format.pix.bytesperline = wanted.stride;
-        if wanted.quantization != 0 {
+        if wanted.quantization != 0 || wanted.encoding != 0 {
             format.pix.private = abi::PRIV_MAGIC;
             format.pix.flags = abi::SET_CSC;
             format.pix.quantization = wanted.quantization;
+            format.pix.ycbcr_enc = wanted.encoding;
         }
         call(self, &abi::S_FMT, &mut format)?;
         Ok(shown(&format))
@@ -515,13 +522,14 @@ fn list<T>(mut at: impl FnMut(u32) -> io::Result<T>) -> io::Result<Vec<T>> {
 
 fn shown(format: &abi::Format) -> PixFormat {
     let pix = format.pix;
-    let quantization = if pix.private == abi::PRIV_MAGIC { pix.quantization } else { 0 };
+    let told = |value: u32| if pix.private == abi::PRIV_MAGIC { value } else { 0 };
     PixFormat {
         width: pix.width,
         height: pix.height,
         fourcc: pix.pixelformat,
         stride: pix.bytesperline,
-        quantization,
+        quantization: told(pix.quantization),
+        encoding: told(pix.ycbcr_enc),
     }
 }
 

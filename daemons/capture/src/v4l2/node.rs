@@ -211,14 +211,17 @@ impl Node for Video {
         }
         let Some(offer) = self.format()? else { return Ok(None) };
         let mut wanted = PixFormat { fourcc: offer.fourcc, ..self.device.format()? };
-        wanted.stride = 0;
-        wanted.quantization = 0;
-        let is_yuv = !matches!(
+        (wanted.stride, wanted.quantization, wanted.encoding) = (0, 0, 0);
+        let is_rgb = matches!(
             format::known(offer.fourcc),
             Some(Format::Bgrx | Format::Rgb24 | Format::Bgr24 | Format::Jpeg) | None
         );
-        if is_yuv && offer.flags & video::CHOOSES_RANGE != 0 {
-            wanted.quantization = video::FULL_RANGE; // as JPEG means it, so nothing needs to be stretched
+        // Where the device can, values as JPEG means them, so that colours are right without being converted.
+        if !is_rgb && offer.flags & video::CHOOSES_RANGE != 0 {
+            wanted.quantization = video::FULL_RANGE;
+        }
+        if !is_rgb && offer.flags & video::CHOOSES_ENCODING != 0 {
+            wanted.encoding = video::BT_601;
         }
         if let Some(timings) = timings {
             (wanted.width, wanted.height) = (timings.width(), timings.height());
