@@ -257,14 +257,15 @@ impl Storage {
         }
     }
 
-    /// Lets the partition go; at the end, when no child runs any more.
+    /// Lets the partition go; at the end, when no child runs any more. One that is in use stays, for the next start to
+    /// take over: a gadget may outlive us, and what it lends then still is where it says.
     pub fn close(&mut self) {
         let Self::Mounted { path, target, .. } = self else { return };
-        // Lazily if it must be: somebody's shell may stand in it, and we leave no mount behind.
-        if umount2(target, MntFlags::empty()).is_err()
-            && let Err(error) = umount2(target, MntFlags::MNT_DETACH)
-        {
-            log::warn!("{} stays mounted: {error}", target.display());
+        if let Err(error) = umount2(target, MntFlags::empty()) {
+            // Nothing of ours writes any more, so it fails only where somebody else does.
+            let open = remount(target, false).is_err();
+            let open = if open { ", writable" } else { "" };
+            log::warn!("{} stays mounted{open}: {error}", target.display());
         }
         *self = Self::Failed { path: path.clone(), reason: "the supervisor is stopping".to_owned() };
     }
