@@ -79,6 +79,8 @@ pub struct PixFormat {
     pub quantization: u32,
     /// Matrix from colours to luma and chroma, `V4L2_YCBCR_ENC_*`; 0 is what is usual for the signal.
     pub encoding: u32,
+    /// Whose colours they are, `V4L2_COLORSPACE_*`. As the device said: without it range and matrix are not looked at.
+    pub colorspace: u32,
 }
 
 /// Sizes of pictures a device offers.
@@ -291,6 +293,7 @@ impl Device {
             format.pix.flags = abi::SET_CSC;
             format.pix.quantization = wanted.quantization;
             format.pix.ycbcr_enc = wanted.encoding;
+            format.pix.colorspace = wanted.colorspace;
         }
         call(self, &abi::S_FMT, &mut format)?;
         Ok(shown(&format))
@@ -530,6 +533,7 @@ fn shown(format: &abi::Format) -> PixFormat {
         stride: pix.bytesperline,
         quantization: told(pix.quantization),
         encoding: told(pix.ycbcr_enc),
+        colorspace: pix.colorspace,
     }
 }
 
