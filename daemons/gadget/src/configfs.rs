@@ -88,7 +88,7 @@ fn difference(gadget: &Path, item: &Item) -> Option<String> {
         Item::Link { path, .. } => {
             (!gadget.join(path).is_symlink()).then(|| format!("{} is missing", path.display()))
         }
-        Item::Write { rule: Rule::Once | Rule::OnceIfOffered, .. } => None,
+        Item::WriteEither { .. } | Item::Write { rule: Rule::Once | Rule::OnceIfOffered, .. } => None,
         Item::Write { path, value, rule } => match fs::read(gadget.join(path)) {
             Err(error) => (!(rule.may_be_missing() && is_missing(&error)))
                 .then(|| format!("{}: {error}", path.display())),
@@ -149,6 +149,15 @@ fn apply(paths: &Paths, item: &Item) -> Result<(), Error> {
                 Err(error) if rule.may_be_missing() && is_missing(&error) => {
                     log::debug!("{}: this kernel does not offer it", path.display());
                     Ok(())
+                }
+                written => written.map_err(Error::at(&path)),
+            }
+        }
+        Item::WriteEither { path, instead, value } => {
+            let (path, instead) = (gadget.join(path), gadget.join(instead));
+            match write(&path, &value.bytes()) {
+                Err(error) if is_missing(&error) => {
+                    write(&instead, &value.bytes()).map_err(Error::at(&instead))
                 }
                 written => written.map_err(Error::at(&path)),
             }

@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use nix::poll::{PollTimeout, poll};
 
@@ -19,6 +20,8 @@ pub enum Outcome {
     Sent,
     /// The host has not taken the report before it.
     TooLate,
+    /// There is no host (any more): nothing is pressed there.
+    NoHost,
     /// The kernel refused.
     Failed(io::Error),
 }
@@ -42,6 +45,9 @@ pub(crate) fn send(reports: &[(PathBuf, Vec<u8>)], limit: Duration) -> Vec<Outco
                 Ok(_) => set(&mut outcomes, *at, Outcome::Sent),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return true,
+                Err(error) if error.raw_os_error() == Some(Errno::ESHUTDOWN as i32) => {
+                    set(&mut outcomes, *at, Outcome::NoHost);
+                }
                 Err(error) => set(&mut outcomes, *at, Outcome::Failed(error)),
             }
             false

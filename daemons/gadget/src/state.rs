@@ -8,8 +8,11 @@
 //! ```
 //!
 //! The kernel wakes pollers of `/sys/class/udc/NAME/state`. Which controller that is stands in the gadget's `UDC`
-//! file, whose writers are seen by inotify. A look once a second is the net under both: a gadget that is made anew has
-//! another `UDC` file, and not every controller's driver tells.
+//! file, whose writers are seen by inotify (on its directory: configfs makes the file's inode anew each time). A look
+//! once a second is the net under both: a gadget may be made anew, and not every controller's driver tells.
+//!
+//! Some controllers say `configured` from the last binding until the host resets them. So after a binding the state
+//! counts from the next change on.
 
 use std::fs::File;
 use std::io;
@@ -124,32 +127,52 @@ fn watch_at(paths: Paths, class: PathBuf, stop: CancellationToken) -> watch::Rec
 }
 
 async fn follow(paths: &Paths, class: &Path, sender: &watch::Sender<UdcState>) {
-    let mut bindings = Bindings::new(paths.udc_file());
+    let mut bindings = Bindings::new(paths.gadget());
     let mut open: Option<Open> = None;
-    let mut told = false;
+    let mut woken = None;
+    // Whoever looks for the first time sees what has been so for long.
+    let mut trusted = true;
     loop {
         // Before the name is read: a change after that wakes us.
         bindings.renew();
         let name = paths.udc().ok().flatten();
         if open.as_ref().map(|open| &open.name) != name.as_ref() {
-            open = name.and_then(|name| Open::new(class, name).ok());
+            open = name.clone().and_then(|name| Open::new(class, name).ok());
         }
-        let state = match &open {
+        let read = match &open {
             Some(open) => open.read().unwrap_or(UdcState::NotAttached),
             None => read_at(paths, class),
         };
+        match woken {
+            // Until the controller tells, it shows what was before the binding.
+            Some(Woken::Bound) => trusted = false,
+            Some(Woken::Told | Woken::Looks) => trusted = true,
+            None => {}
+        }
+        let state = if trusted || name.is_none() { read } else { UdcState::NotAttached };
+        let told = woken == Some(Woken::Told);
         sender.send_if_modified(|have| std::mem::replace(have, state) != state || told);
-        told = true;
-        tokio::select! {
-            () = changed(open.as_ref()) => {}
-            () = bindings.changed() => {}
+        woken = Some(tokio::select! {
+            () = changed(open.as_ref()) => Woken::Told,
+            () = bindings.changed() => Woken::Bound,
             () = tokio::time::sleep(LOOK) => {
-                told = false;
                 // A controller that went and came back has another file of the same name.
                 open = None;
+                Woken::Looks
             }
-        }
+        });
     }
+}
+
+/// What made us look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Woken {
+    /// The controller says that it has changed.
+    Told,
+    /// Somebody has bound or unbound the gadget, perhaps both.
+    Bound,
+    /// Nothing, for a while.
+    Looks,
 }
 
 async fn changed(open: Option<&Open>) {
@@ -194,7 +217,7 @@ fn waited_for<T: AsRawFd>(owner: T, interest: Interest) -> io::Result<AsyncFd<T>
 
 /// Tells when somebody writes a gadget's `UDC` file.
 struct Bindings {
-    file: PathBuf,
+    dir: PathBuf,
     queue: Option<AsyncFd<Queue>>,
     watched: bool,
 }
@@ -209,34 +232,42 @@ impl AsRawFd for Queue {
 }
 
 impl Bindings {
-    fn new(file: PathBuf) -> Self {
+    fn new(dir: PathBuf) -> Self {
         let queue = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)
             .map_err(io::Error::from)
             .and_then(|inotify| waited_for(Queue(inotify), Interest::READABLE));
         if let Err(error) = &queue {
             log::debug!("the gadget is only looked at: {error}");
         }
-        Self { file, queue: queue.ok(), watched: false }
+        Self { dir, queue: queue.ok(), watched: false }
     }
 
-    /// Watches the file of today, if it is not watched.
+    /// Watches the directory of today, if it is not watched.
     fn renew(&mut self) {
         if let Some(queue) = &self.queue
             && !self.watched
         {
-            let added = queue.get_ref().0.add_watch(&self.file, AddWatchFlags::IN_MODIFY);
+            let added = queue.get_ref().0.add_watch(&self.dir, AddWatchFlags::IN_MODIFY);
             self.watched = added.is_ok();
         }
     }
 
     async fn changed(&mut self) {
         let Some(queue) = &self.queue else { return std::future::pending().await };
-        let Ok(mut ready) = queue.readable().await else { return std::future::pending().await };
-        if let Ok(events) = queue.get_ref().0.read_events() {
-            // The file is gone, and with it the watch.
-            self.watched &= !events.iter().any(|event| event.mask.contains(AddWatchFlags::IN_IGNORED));
+        loop {
+            let Ok(mut ready) = queue.readable().await else { return std::future::pending().await };
+            let mut is_ours = false;
+            while let Ok(events) = queue.get_ref().0.read_events() {
+                // The directory is gone, and with it the watch.
+                let gone = events.iter().any(|event| event.mask.contains(AddWatchFlags::IN_IGNORED));
+                self.watched &= !gone;
+                is_ours |= gone || events.iter().any(|event| event.name.as_deref() == Some("UDC".as_ref()));
+            }
+            ready.clear_ready();
+            if is_ours {
+                return;
+            }
         }
-        ready.clear_ready();
     }
 }
 

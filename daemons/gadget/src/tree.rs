@@ -28,6 +28,15 @@ pub(crate) enum Item {
         /// What it means that it is another.
         rule: Rule,
     },
+    /// A value that has an attribute of its own in some kernels only; afterwards it may change.
+    WriteEither {
+        /// The attribute of its own.
+        path: PathBuf,
+        /// Where it goes otherwise.
+        instead: PathBuf,
+        /// The value.
+        value: Value,
+    },
     /// A link to another place of the gadget.
     Link {
         /// Where it lies.
@@ -300,8 +309,16 @@ fn drive(number: u32, drive: &Drive) -> Function {
     dir.number("lun.0/removable", drive.removable.into());
     dir.number("lun.0/nofua", (!drive.fua).into());
     let text = |inquiry: &crate::settings::Inquiry| Value::Text(inquiry.text());
-    dir.put("lun.0/inquiry_string_cdrom", text(&drive.inquiry_cdrom), Rule::OnceIfOffered);
     dir.put("lun.0/inquiry_string", text(&drive.inquiry_flash), Rule::OnceIfOffered);
+    if drive.cdrom {
+        dir.items.push(Item::WriteEither {
+            path: dir.path.join("lun.0/inquiry_string_cdrom"),
+            instead: dir.path.join("lun.0/inquiry_string"),
+            value: text(&drive.inquiry_cdrom),
+        });
+    } else {
+        dir.put("lun.0/inquiry_string_cdrom", text(&drive.inquiry_cdrom), Rule::OnceIfOffered);
+    }
     if let Some(file) = &drive.file {
         let file = Value::Text(file.to_string_lossy().into_owned());
         dir.put("lun.0/file", file, Rule::Once);

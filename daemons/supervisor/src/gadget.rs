@@ -446,7 +446,7 @@ impl Owner {
         let failed: Vec<String> = outcomes
             .iter()
             .filter_map(|(role, outcome)| match outcome {
-                Outcome::Sent => None,
+                Outcome::Sent | Outcome::NoHost => None,
                 Outcome::TooLate => Some(format!("{role:?}: the host does not ask for reports")),
                 Outcome::Failed(error) => Some(format!("{role:?}: {error}")),
             })
