@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `config check`, `show`, `diff` | tells whether the settings are good, what they are, what was changed |
 //! | `status`, `restart` | asks the supervisor |
+//! | `gadget status`, `bios-safe`, `connect`, `disconnect` | asks the supervisor about the USB gadget |
 //! | `logs` | reads the log through `kvmd`'s unix socket, or from the journal while `kvmd` is down |
 //! | `passwd`, `totp` | edits the files of logins and of one-time codes |
 //!
@@ -17,6 +18,7 @@ use std::path::Path;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+mod gadget;
 mod log;
 mod password;
 mod service;
@@ -50,6 +52,9 @@ enum Verb {
         /// `kvmd`, `kvmd-streamer`, `vm`.
         service: String,
     },
+    /// The USB gadget: keyboard, mice and drive as the target sees them.
+    #[command(subcommand)]
+    Gadget(gadget::Verb),
     /// The log of all daemons.
     Logs(log::Logs),
     /// The logins.
@@ -163,6 +168,7 @@ fn dispatch(cli: Cli, console: &mut Console<'_>) -> Result<Exit, Failure> {
         Verb::Config(verb) => setting::run(&verb, &args, console),
         Verb::Status { json } => service::status(&settings(&args, console)?, json, console),
         Verb::Restart { service } => service::restart(&settings(&args, console)?, &service, console),
+        Verb::Gadget(verb) => gadget::run(&settings(&args, console)?, &verb, console),
         Verb::Logs(logs) => log::run(&settings(&args, console)?, &args.layout(), &logs, console),
         Verb::Passwd(verb) => password::run(&settings(&args, console)?, verb, console),
         Verb::Totp(verb) => totp::run(&settings(&args, console)?, verb, console),

@@ -41,7 +41,8 @@ fn restarted(status: &Status, service: &str) -> &'static str {
     }
 }
 
-fn ask<T>(
+/// Asks the supervisor, and makes of its errors what the shell should see.
+pub(crate) fn ask<T>(
     config: &config::Config,
     question: impl AsyncFnOnce(Supervisor) -> Result<T, Error>,
 ) -> Result<T, Failure> {
