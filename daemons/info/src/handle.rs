@@ -10,6 +10,7 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use crate::extras::{self, Extra, PortResolver, Services};
+use crate::fan;
 use crate::health::{self, Doctor};
 use crate::model::{Fan, Health, Hw, Node, Platform, Streamer, System, Uptime};
 use crate::watched::{Tell, Watched};
@@ -184,15 +185,22 @@ impl Info {
         self.blocking(|inner| health::uptime(&inner.settings.root)).await
     }
 
-    /// The fan. What a fan daemon says is not asked for yet: there is none of ours.
+    /// The fan: what the fan daemon says where one is configured, else the fan the kernel drives itself.
     pub async fn fan(&self) -> Fan {
         let inner = &self.0;
-        if inner.settings.fan_socket.is_none() {
-            return Fan::default();
-        }
+        let Some(socket) = &inner.settings.fan_socket else {
+            let state = self.blocking(|inner| fan::of_kernel(&inner.settings.root)).await;
+            return Fan { monitored: state.is_some(), state };
+        };
         inner.services.refresh().await;
         let service = inner.services.state(&inner.settings.fan_daemon);
-        Fan { monitored: service.enabled || service.started, state: None }
+        if !service.enabled && !service.started {
+            return Fan::default();
+        }
+        let said = fan::ask(socket, inner.settings.fan_timeout).await;
+        // A daemon that is enabled and not up yet is no news every few seconds.
+        let state = said.inspect_err(|error| log::debug!("{}: {error}", socket.display())).ok();
+        Fan { monitored: true, state }
     }
 
     /// Changes of health, looked for every `health_poll` while the receiver lives. What is now, [`Info::health`] says.

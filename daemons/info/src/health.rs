@@ -8,12 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::model::{Cpu, Health, Memory, Temperature, Throttling, Uptime};
+use crate::system::{self, degrees};
+use crate::throttle::Throttle;
 
-/// Where the firmware of a Raspberry Pi says how its power supply does, as the mainline and the vendor kernel have it.
-const THROTTLED: [&str; 2] = [
-    "sys/devices/platform/soc/soc:firmware/get_throttled",
-    "sys/devices/platform/soc@0/soc@0:firmware/get_throttled",
-];
 /// At most this many sensors are looked at.
 const SENSORS: usize = 64;
 
@@ -22,6 +19,7 @@ const SENSORS: usize = 64;
 pub(crate) struct Doctor {
     root: PathBuf,
     ignore_past: bool,
+    throttle: Throttle,
     before: Option<Ticks>,
     percent: Option<u8>,
     last: Option<(Instant, Health)>,
@@ -40,7 +38,7 @@ struct Ticks {
 
 impl Doctor {
     pub(crate) fn new(root: PathBuf, ignore_past: bool) -> Self {
-        Self { root, ignore_past, before: None, percent: None, last: None }
+        Self { root, ignore_past, throttle: Throttle::default(), before: None, percent: None, last: None }
     }
 
     /// How the machine feels at `now`. Blocks for as long as the kernel takes.
@@ -65,23 +63,15 @@ impl Doctor {
         }
         self.before = now.or(self.before);
         Health {
-            temp: Temperature {
-                cpu: read("sys/class/thermal/thermal_zone0/temp").and_then(|text| degrees(&text)),
-                gpu: gpu(&self.root),
-            },
+            temp: Temperature { cpu: system::cpu_temperature(&self.root), gpu: gpu(&self.root) },
             cpu: Cpu { percent: self.percent },
             mem: read("proc/meminfo").map(|text| memory(&text)).unwrap_or_default(),
-            throttling: THROTTLED
-                .iter()
-                .find_map(|path| flags(&read(path)?))
+            throttling: self
+                .throttle
+                .look(&self.root)
                 .map(|flags| Throttling::from_flags(flags, self.ignore_past)),
         }
     }
-}
-
-/// Thousandths of a degree.
-fn degrees(text: &str) -> Option<f64> {
-    text.trim().parse::<i32>().ok().map(|thousandths| f64::from(thousandths) / 1000.0)
 }
 
 /// A sensor that says it is the graphics part's.
@@ -132,12 +122,6 @@ fn memory(text: &str) -> Memory {
     Memory { percent, total_bytes: total, available_bytes: available }
 }
 
-/// The firmware's word in hexadecimal, `0x` or not.
-fn flags(text: &str) -> Option<u32> {
-    let text = text.trim();
-    u32::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16).ok()
-}
-
 pub(crate) fn uptime(root: &Path) -> Uptime {
     let text = fs::read_to_string(root.join("proc/uptime")).unwrap_or_default();
     let seconds = text.split_whitespace().next().and_then(|seconds| seconds.parse::<f64>().ok());
@@ -170,7 +154,7 @@ mod tests {
             ("sys/class/thermal/thermal_zone0/type", "cpu-thermal\n"),
             ("sys/class/thermal/thermal_zone1/temp", "35000\n"),
             ("sys/class/thermal/thermal_zone1/type", "gpu-thermal\n"),
-            (THROTTLED[0], "50005\n"),
+            ("sys/devices/platform/soc/soc:firmware/get_throttled", "50005\n"),
         ]);
         let mut doctor = Doctor::new(root.path().to_owned(), true);
         let start = Instant::now();
@@ -225,7 +209,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_read_without_panic(text in any::<String>()) {
-            let _ = (ticks(&text), memory(&text), flags(&text), degrees(&text));
+            let _ = (ticks(&text), memory(&text), degrees(&text));
         }
 
         #[test]

@@ -4,16 +4,22 @@
 //! handle: `system`, `meta`, `extras` are read on request; `health`, `node`, `uptime` and `fan` can also be watched.
 //! A poller reads its source only while somebody watches it; an unwatched `Info` costs nothing.
 //!
+//! Of a Raspberry Pi: model and serial number of the device tree, the firmware's word on its power supply (the vendor
+//! kernel's attribute, the mailbox, or the mainline kernel's voltage sensor), and the fan the kernel drives.
+//!
 //! What a board does not have is `None`, never a made-up value.
 //!
 //! Not done here: who may log in (`auth` of the contract), the legacy `hw` grouping beyond [`Info::hw`], JSON shapes of
 //! our own. Free-form content of the administrator's files (meta, extras) passes through as [`serde_json::Value`].
 
 mod extras;
+mod fan;
 mod handle;
 mod health;
+mod hwmon;
 mod model;
 mod system;
+mod throttle;
 mod watched;
 mod yaml;
 

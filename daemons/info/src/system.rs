@@ -36,6 +36,16 @@ pub(crate) fn platform(root: &Path, file: &Path) -> Platform {
     }
 }
 
+/// The processor's, in °C.
+pub(crate) fn cpu_temperature(root: &Path) -> Option<f64> {
+    degrees(&fs::read_to_string(root.join("sys/class/thermal/thermal_zone0/temp")).ok()?)
+}
+
+/// Thousandths of a degree.
+pub(crate) fn degrees(text: &str) -> Option<f64> {
+    text.trim().parse::<i32>().ok().map(|thousandths| f64::from(thousandths) / 1000.0)
+}
+
 /// Device tree strings end with a NUL.
 fn device_tree(root: &Path, name: &str) -> Option<String> {
     let raw = fs::read(root.join("proc/device-tree").join(name)).ok()?;

@@ -63,7 +63,7 @@ section! {
     pub struct Fan(layout) {
         /// The unit that drives the fan.
         daemon: String = "kvmd-fan".to_owned() => text(),
-        /// Its socket; `""` = there is no fan.
+        /// Its socket; `""` = no unit, only a fan that the kernel itself drives, where there is one.
         unix: Option<PathBuf> = None => path_or_empty(),
         /// Seconds to wait for its answer.
         timeout: Duration = Duration::from_secs(5) => seconds(0.1, 60.0),
