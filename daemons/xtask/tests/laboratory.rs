@@ -1,5 +1,9 @@
 //! The laboratory from outside: it ends as its command ends, and leaves nothing.
-#![expect(clippy::unwrap_used, reason = "the helpers of these tests fail as the tests do")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "the helpers of these tests fail as the tests do"
+)]
 
 use std::fs;
 use std::io::{BufRead, BufReader};
