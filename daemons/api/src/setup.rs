@@ -177,6 +177,7 @@ impl Parts {
             heartbeat: Data::new(Heartbeat(config.kvmd.server.heartbeat)),
             stop: Data::new(Stop(stop.child_token())),
             style: Data::new(UserStyle(layout.etc.join("web.css"))),
+            supervisor: Data::new(Supervisor::new(&config.supervisor.unix)),
         }
     }
 }
@@ -561,11 +562,7 @@ fn gpio_panel(settings: &config::Atx) -> atx::GpioSettings {
     let light = |line, inverted, debounce| atx::Light { line, inverted, debounce };
     atx::GpioSettings {
         device: settings.device.clone(),
-        power_led: light(
-            settings.power_led_pin,
-            settings.power_led_inverted,
-            settings.power_led_debounce,
-        ),
+        power_led: light(settings.power_led_pin, settings.power_led_inverted, settings.power_led_debounce),
         hdd_led: light(settings.hdd_led_pin, settings.hdd_led_inverted, settings.hdd_led_debounce),
         power_switch: settings.power_switch_pin,
         reset_switch: settings.reset_switch_pin,
@@ -602,8 +599,24 @@ fn start_msd(
 /// The drive that is lent, and those beside it, which only share the storage.
 fn gadget_drives(settings: &config::Otg) -> anyhow::Result<msd::Drives> {
     let paths = gadget::Paths { name: settings.gadget.clone(), ..gadget::Paths::default() };
-    let drive = |number| msd::Otg::new(paths.lun(number)).context("cannot watch a drive of the gadget");
+    let failed = "cannot watch a drive of the gadget";
+    let main = msd::Otg::named(paths.lun(0), drive_names(settings)).context(failed)?;
     let extra = &settings.devices.drives;
     let count = if extra.enabled { u32::try_from(extra.count)? } else { 0 };
-    (1..=count).try_fold(msd::Drives::new(drive(0)?), |drives, number| Ok(drives.and(drive(number)?)))
+    let beside = |number| msd::Otg::new(paths.lun(number)).context(failed);
+    (1..=count).try_fold(msd::Drives::new(main), |drives, number| Ok(drives.and(beside(number)?)))
+}
+
+/// The supervisor gives it these names; there are kernels that know one, which then has to change with what is lent.
+fn drive_names(settings: &config::Otg) -> msd::Names {
+    let inquiry = &settings.devices.msd.default.inquiry_string;
+    let name = |vendor: &str, product: &str, revision: &str| {
+        let vendor = if vendor.is_empty() { settings.manufacturer.as_str() } else { vendor };
+        gadget::settings::Inquiry::new(vendor, product, revision).text()
+    };
+    let (cdrom, flash) = (&inquiry.cdrom, &inquiry.flash);
+    msd::Names {
+        cdrom: name(&cdrom.vendor, &cdrom.product, &cdrom.revision),
+        flash: name(&flash.vendor, &flash.product, &flash.revision),
+    }
 }

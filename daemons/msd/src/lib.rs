@@ -46,7 +46,7 @@ pub use drives::Drives;
 pub use fake::{Deed, Fake, FakeDrive, FakeRemount};
 pub use handle::{Msd, Settings, spawn};
 pub use model::{DriveImage, DriveState, Image, Part, State, Storage, Transfer};
-pub use otg::Otg;
+pub use otg::{Names, Otg};
 pub use remount::Plain;
 pub use upload::{Write, Written};
 pub use vm::VmDrive;

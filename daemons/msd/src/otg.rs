@@ -29,6 +29,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
+pub use self::lun::Names;
 use self::lun::{Attributes, Directory};
 use self::notice::Notice;
 use crate::drive::{Current, Doing, Drive, DriveError, Flags, Medium};
@@ -68,17 +69,27 @@ impl Otg {
     /// No thread or no descriptor can be had.
     pub fn new(dir: impl Into<PathBuf>) -> io::Result<Self> {
         let dir = dir.into();
-        Self::with(Directory(dir.clone()), dir)
+        Self::with(Directory(dir.clone()), dir, None)
     }
 
-    fn with(lun: impl Attributes + 'static, dir: PathBuf) -> io::Result<Self> {
+    /// The same, and calls it by these names.
+    ///
+    /// # Errors
+    /// As [`Otg::new`].
+    pub fn named(dir: impl Into<PathBuf>, names: Names) -> io::Result<Self> {
+        let dir = dir.into();
+        Self::with(Directory(dir.clone()), dir, Some(names))
+    }
+
+    fn with(lun: impl Attributes + 'static, dir: PathBuf, names: Option<Names>) -> io::Result<Self> {
         let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         let (wishes, inbox) = sync_channel(1);
         let (publish, current) = watch::channel(Current::Absent);
         let notice = Notice::new()
             .inspect_err(|error| log::warn!("changes of the drive are noticed late: {error}"))
             .ok();
-        let keeper = Keeper { lun, dir, notice, wake: Arc::clone(&wake), inbox, publish, complained: None };
+        let keeper =
+            Keeper { lun, dir, names, notice, wake: Arc::clone(&wake), inbox, publish, complained: None };
         let (looked, first) = sync_channel(1);
         thread::Builder::new().name("msd-lun".to_owned()).spawn(move || keeper.run(&looked))?;
         // What is connected should be known before the owner decides whether the storage may be closed.
@@ -127,6 +138,7 @@ impl Drive for Otg {
 struct Keeper<A> {
     lun: A,
     dir: PathBuf,
+    names: Option<Names>,
     notice: Option<Notice>,
     wake: Arc<EventFd>,
     inbox: Receiver<Wish>,
@@ -176,6 +188,9 @@ impl<A: Attributes> Keeper<A> {
                 // Whoever asked has given up on it.
                 if reply.is_closed() {
                     return;
+                }
+                if let Some(names) = &self.names {
+                    lun::rename(&self.lun, names, medium.cdrom);
                 }
                 let result = lun::insert(&self.lun, &medium).map(|held| self.show(Current::Holds(held)));
                 self.look();

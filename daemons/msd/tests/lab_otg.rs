@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _, 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use msd::{Current, Drive as _, DriveError, Drives, Error, Medium, Otg, Plain};
+use msd::{Current, Drive as _, DriveError, Drives, Error, Medium, Names, Otg, Plain};
 use testkit::lab;
 use testkit::lab::Node;
 
@@ -31,11 +31,14 @@ async fn an_image_is_seen_as_a_cd_and_as_a_disk_byte_for_byte() {
     fs::write(&path, &data).unwrap();
     let before = fs::metadata(&path).unwrap().modified().unwrap();
     let gadget = Gadget::new(1);
-    let mut drive = Otg::new(gadget.lun(0)).unwrap();
+    let name = |product: &str| format!("PiKVM   {product:16}1.00");
+    let names = Names { cdrom: name("Optical Drive"), flash: name("Flash Drive") };
+    let mut drive = Otg::named(gadget.lun(0), names).unwrap();
 
     drive.insert(Medium { path: path.clone(), cdrom: true, rw: false }).await.unwrap();
     let cable = gadget.bind();
     assert!(cable.node(Node::Cdrom).ends_with("sr0"));
+    assert_eq!(cable.model(Node::Cdrom), "Optical Drive");
     assert!(cable.read(Node::Cdrom, data.len()) == data, "the CD differs");
     drive.eject().await.unwrap();
     let error = until(SOON, || File::open(cable.node(Node::Cdrom)).err()).await;
@@ -45,6 +48,7 @@ async fn an_image_is_seen_as_a_cd_and_as_a_disk_byte_for_byte() {
     drive.insert(Medium { path: path.clone(), cdrom: false, rw: false }).await.unwrap();
     let cable = gadget.bind();
     assert!(cable.read(Node::Disk, data.len()) == data, "the disk differs");
+    assert_eq!(cable.model(Node::Disk), "Flash Drive");
     let name = cable.node(Node::Disk).file_name().unwrap().to_owned();
     let ro = fs::read_to_string(std::path::Path::new("/sys/block").join(name).join("ro")).unwrap();
     assert_eq!(ro.trim(), "1", "the host may not write");

@@ -113,6 +113,27 @@ fn is_gone(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|number| gone.contains(&Errno::from_raw(number)))
 }
 
+/// What the drive is called, as a CD drive and as a disk: 28 characters each, as SCSI wants them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// While it is a CD drive.
+    pub cdrom: String,
+    /// While it is a disk.
+    pub flash: String,
+}
+
+/// Calls the drive what it is, for the next time the target asks: there are kernels with one name only. Which name a
+/// drive bears is no reason not to lend it.
+pub(super) fn rename(lun: &impl Attributes, names: &Names, cdrom: bool) {
+    if lun.read("inquiry_string_cdrom").is_ok() {
+        return;
+    }
+    let name = if cdrom { &names.cdrom } else { &names.flash };
+    if let Err(refusal) = lun.write("inquiry_string", format!("{name}\n").as_bytes()) {
+        log::debug!("the drive keeps its name: {refusal:?}");
+    }
+}
+
 /// Puts a medium into an empty drive. Returns what the kernel says is in it then.
 pub(super) fn insert(lun: &impl Attributes, medium: &Medium) -> Result<Medium, DriveError> {
     let image = open(&medium.path)?;

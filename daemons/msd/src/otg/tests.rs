@@ -41,7 +41,8 @@ impl House {
 
     fn drive(&self) -> Otg {
         // The directory is only watched: attributes are read from the fake.
-        Otg::with(self.lun.clone(), self.dir.path().to_owned()).unwrap()
+        let names = Names { cdrom: "a CD drive".to_owned(), flash: "a disk".to_owned() };
+        Otg::with(self.lun.clone(), self.dir.path().to_owned(), Some(names)).unwrap()
     }
 }
 
@@ -195,8 +196,10 @@ async fn a_medium_goes_in_and_out() {
     drive.eject().await.unwrap();
     assert_eq!(*drive.current().borrow(), Current::Empty);
     assert_eq!(drive.flags().await, Some(Flags { cdrom: true, rw: false }));
+    assert_eq!(house.lun.name(), "a CD drive\n");
     drive.insert(house.flash()).await.unwrap();
     assert_eq!(drive.flags().await, Some(Flags { cdrom: false, rw: true }));
+    assert_eq!(house.lun.name(), "a disk\n", "a kernel with one name only");
 }
 
 #[tokio::test]

@@ -111,6 +111,13 @@ impl Cable {
         File::options().read(true).custom_flags(libc::O_NONBLOCK).open(self.node(kind)).unwrap()
     }
 
+    /// What the drive says it is.
+    pub(crate) fn model(&self, kind: Node) -> String {
+        let node = self.node(kind);
+        let model = Path::new("/sys/block").join(node.file_name().unwrap()).join("device/model");
+        fs::read_to_string(model).unwrap().trim().to_owned()
+    }
+
     /// Sends what the host has gathered to the drive.
     pub(crate) fn push(&self, kind: Node) {
         let node = self.node(kind);

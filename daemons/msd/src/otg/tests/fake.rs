@@ -22,6 +22,7 @@ struct State {
     refusal: Option<Errno>,
     unwritable: bool,
     last_file: String,
+    name: String,
     held_up: bool,
     waiting: bool,
 }
@@ -89,6 +90,10 @@ impl Fake {
 
     pub(super) fn last_file(&self) -> String {
         self.lock().last_file.clone()
+    }
+
+    pub(super) fn name(&self) -> String {
+        self.lock().name.clone()
     }
 
     pub(super) fn hold_up(&self) -> Gate {
@@ -162,7 +167,9 @@ impl Attributes for Fake {
                 text.push(b'\n');
                 text
             }),
-            _ => return Err(Errno::EACCES.into()),
+            "forced_eject" => return Err(Errno::EACCES.into()),
+            // As mainline has it: no name of its own for a CD drive.
+            _ => return Err(Errno::ENOENT.into()),
         })
     }
 
@@ -193,6 +200,10 @@ impl Attributes for Fake {
             "file" => {
                 text.clone_into(&mut state.last_file);
                 state.set_file(text)
+            }
+            "inquiry_string" => {
+                text.clone_into(&mut state.name);
+                Ok(())
             }
             "forced_eject" => {
                 state.locked = false;
