@@ -92,7 +92,6 @@ pub struct Otg {
     keyboard: Port<Place>,
     absolute: Option<Mouse>,
     relative: Option<Mouse>,
-    bus: watch::Receiver<UdcState>,
     waker: Waker,
     last_absolute: Option<LastReport>,
     leds: watch::Receiver<Leds>,
@@ -124,16 +123,29 @@ impl Otg {
         let first = if bus.borrow().is_configured() { Presence::Here { arrival: 0 } } else { Presence::Away };
         let (presence_sender, presence) = watch::channel(first);
         let node = Place(settings.keyboard.device.clone());
-        tokio::spawn(lights::follow(node, bus.clone(), leds_sender, presence_sender));
+        tokio::spawn(lights::follow(node, bus, leds_sender, presence_sender));
         Self {
             keyboard: port(settings.keyboard),
             absolute: settings.absolute.map(Mouse::new),
             relative: settings.relative.map(Mouse::new),
-            bus,
             waker: Waker { udc: settings.udc, class: settings.udc_class, complained: false },
             last_absolute: settings.last_absolute.as_deref().and_then(open_last_report),
             leds,
             presence,
+        }
+    }
+
+    fn hand_over(&mut self, report: &Report) -> Result<(), Error> {
+        let mouse = match report.device() {
+            Device::Keyboard => return self.keyboard.send(report.bytes()),
+            Device::AbsoluteMouse => self.absolute.as_mut(),
+            Device::RelativeMouse => self.relative.as_mut(),
+        };
+        match mouse {
+            Some(mouse) if mouse.horizontal_wheel => mouse.port.send(report.bytes()),
+            Some(mouse) => mouse.port.send(report.bytes_without_pan()),
+            // The owner knows which mice there are, and asks for no other.
+            None => Ok(()),
         }
     }
 
@@ -148,24 +160,15 @@ impl Otg {
 
 impl Link for Otg {
     fn send(&mut self, report: &Report) -> Result<(), Error> {
-        // Letting go of keys (each session does when it opens) is no reason to wake anybody.
-        if *self.bus.borrow() == UdcState::Suspended && !is_at_rest(report) {
-            self.waker.wake();
-        }
         if let (Report::Absolute(bytes), Some(last)) = (report, &self.last_absolute) {
             last.record(bytes);
         }
-        let mouse = match report.device() {
-            Device::Keyboard => return self.keyboard.send(report.bytes()),
-            Device::AbsoluteMouse => self.absolute.as_mut(),
-            Device::RelativeMouse => self.relative.as_mut(),
-        };
-        match mouse {
-            Some(mouse) if mouse.horizontal_wheel => mouse.port.send(report.bytes()),
-            Some(mouse) => mouse.port.send(report.bytes_without_pan()),
-            // The owner knows which mice there are, and asks for no other.
-            None => Ok(()),
+        let sent = self.hand_over(report);
+        // Letting go of keys (each session does when it opens) is no reason to wake anybody.
+        if sent.is_err() && !is_at_rest(report) {
+            self.waker.wake();
         }
+        sent
     }
 
     fn taken(&mut self, device: Device) -> Result<(), Error> {
@@ -196,7 +199,8 @@ fn is_at_rest(report: &Report) -> bool {
     }
 }
 
-/// Wakes a sleeping host: `srp` of a controller is a remote wake-up when the bus is suspended.
+/// Wakes a sleeping host: writing to a controller's `srp` is a remote wake-up while the bus is suspended. The state of the
+/// controller rarely tells that (neither dwc2 nor dummy_hcd say so), the gadget's does.
 #[derive(Debug)]
 struct Waker {
     udc: Option<PathBuf>,
@@ -205,19 +209,24 @@ struct Waker {
 }
 
 impl Waker {
+    /// Asks the host to wake up, if it sleeps.
     fn wake(&mut self) {
-        let Some(udc) = &self.udc else { return };
-        let done = std::fs::read_to_string(udc)
-            .and_then(|name| std::fs::write(self.class.join(name.trim()).join("srp"), "1"));
-        match done {
+        let Some(udc) = self.udc.as_ref().and_then(|file| std::fs::read_to_string(file).ok()) else { return };
+        if udc.trim().is_empty() {
+            return;
+        }
+        let controller = self.class.join(udc.trim());
+        let suspended = std::fs::read_to_string(controller.join("gadget/suspended"));
+        if suspended.is_ok_and(|text| text.trim() == "0") {
+            return;
+        }
+        match std::fs::write(controller.join("srp"), "1") {
             Ok(()) => {
                 debug!("the host was asked to wake up");
                 self.complained = false;
             }
-            // A host that did not allow it cannot be woken; the kernel may do it by itself as well.
-            Err(error) if !self.complained => {
-                info!("the host sleeps, and cannot be asked to wake up: {error}");
-                self.complained = true;
+            Err(error) if !std::mem::replace(&mut self.complained, true) => {
+                info!("a host that sleeps cannot be asked to wake up: {error}");
             }
             Err(_) => {}
         }
