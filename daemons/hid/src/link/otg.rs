@@ -25,7 +25,7 @@ mod node;
 mod port;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gadget::{LastReport, UdcState};
 use hid_wire::{Device, Leds, Report};
@@ -128,7 +128,7 @@ impl Otg {
             keyboard: port(settings.keyboard),
             absolute: settings.absolute.map(Mouse::new),
             relative: settings.relative.map(Mouse::new),
-            waker: Waker { udc: settings.udc, class: settings.udc_class, complained: false },
+            waker: Waker { udc: settings.udc, class: settings.udc_class, looked: None, complained: false },
             last_absolute: settings.last_absolute.as_deref().and_then(open_last_report),
             leds,
             presence,
@@ -163,12 +163,11 @@ impl Link for Otg {
         if let (Report::Absolute(bytes), Some(last)) = (report, &self.last_absolute) {
             last.record(bytes);
         }
-        let sent = self.hand_over(report);
         // Letting go of keys (each session does when it opens) is no reason to wake anybody.
-        if sent.is_err() && !is_at_rest(report) {
+        if !is_at_rest(report) {
             self.waker.wake();
         }
-        sent
+        self.hand_over(report)
     }
 
     fn taken(&mut self, device: Device) -> Result<(), Error> {
@@ -205,19 +204,29 @@ fn is_at_rest(report: &Report) -> bool {
 struct Waker {
     udc: Option<PathBuf>,
     class: PathBuf,
+    looked: Option<Instant>,
     complained: bool,
 }
 
+/// Looks in [`Waker`] are this far apart: a mouse moves a thousand times a second.
+const LOOK_FOR_SLEEP: Duration = Duration::from_millis(250);
+
 impl Waker {
-    /// Asks the host to wake up, if it sleeps.
+    /// Asks the host to wake up, if it sleeps. Looked for before a report is handed over: some controllers take one for a
+    /// host that sleeps, and call it delivered.
     fn wake(&mut self) {
+        let now = Instant::now();
+        if self.looked.is_some_and(|looked| now < looked + LOOK_FOR_SLEEP) {
+            return;
+        }
+        self.looked = Some(now);
         let Some(udc) = self.udc.as_ref().and_then(|file| std::fs::read_to_string(file).ok()) else { return };
         if udc.trim().is_empty() {
             return;
         }
         let controller = self.class.join(udc.trim());
         let suspended = std::fs::read_to_string(controller.join("gadget/suspended"));
-        if suspended.is_ok_and(|text| text.trim() == "0") {
+        if suspended.is_ok_and(|text| text.trim() != "1") {
             return;
         }
         match std::fs::write(controller.join("srp"), "1") {
