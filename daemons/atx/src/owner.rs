@@ -201,6 +201,7 @@ impl<L: Lines> Owner<L> {
             self.policy.cancel(line);
             return Err(error);
         }
+        self.policy.pressed(click, Instant::now());
         log::info!("pressed {click:?}");
         Ok(line)
     }

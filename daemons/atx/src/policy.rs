@@ -1,5 +1,7 @@
 //! The rules of the two buttons, without clock and without I/O.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use crate::{Acts, Error, Leds, Line, Settings};
@@ -97,16 +99,30 @@ impl Policy {
     /// # Errors
     /// [`Error::Busy`] while the button is pressed or settles.
     pub fn begin(&mut self, click: Click, now: Instant) -> Result<Line, Error> {
-        let held = match click {
-            Click::Power | Click::Reset => self.settings.click_delay,
-            Click::PowerLong => self.settings.long_click_delay,
-        };
+        let held = self.held(click);
         let phase = self.phase(click.line());
         if *phase != Phase::Idle {
             return Err(Error::Busy);
         }
         *phase = Phase::Pressed { until: now + held };
         Ok(click.line())
+    }
+
+    /// The line went down just before `now`: the press lasts from here on. Driving a line may take its time, and a press
+    /// that is too short leaves the machine on.
+    pub fn pressed(&mut self, click: Click, now: Instant) {
+        let until = now + self.held(click);
+        let phase = self.phase(click.line());
+        if let Phase::Pressed { .. } = *phase {
+            *phase = Phase::Pressed { until };
+        }
+    }
+
+    fn held(&self, click: Click) -> Duration {
+        match click {
+            Click::Power | Click::Reset => self.settings.click_delay,
+            Click::PowerLong => self.settings.long_click_delay,
+        }
     }
 
     /// Forgets a click whose line could not be pressed.
@@ -157,8 +173,6 @@ impl Policy {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -192,6 +206,19 @@ mod tests {
         assert_eq!(policy.advance(at(6500)), Some(Step::Done(Line::Power)));
         assert_eq!(policy.deadline(), None);
         assert_eq!(policy.begin(Click::Power, at(6500)), Ok(Line::Power));
+    }
+
+    #[test]
+    fn a_press_lasts_from_when_its_line_was_down() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut policy = Policy::new(Settings::default());
+        policy.begin(Click::Power, start).unwrap();
+        policy.pressed(Click::Power, at(40));
+        assert_eq!(policy.advance(at(139)), None);
+        assert_eq!(policy.advance(at(140)), Some(Step::Release(Line::Power)));
+        policy.pressed(Click::Power, at(150));
+        assert_eq!(policy.deadline(), Some(at(1140)), "it is not down any more");
     }
 
     fn any_click() -> impl Strategy<Value = Click> {

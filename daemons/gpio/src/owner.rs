@@ -249,8 +249,13 @@ impl Owner {
         let output = self.outputs.get_mut(name).ok_or_else(not_found)?;
         output.result = write(&mut self.drivers, channel, level);
         // A pulse that could not begin needs no end. Its mark stays until the next one: that does no harm.
-        if output.result.is_err() {
-            output.phase = cooling;
+        match (&output.result, action) {
+            (Err(_), _) => output.phase = cooling,
+            // A pulse lasts from when its line was on: driving it may take its time.
+            (Ok(()), Action::Pulse(delay)) => {
+                output.phase = Phase::Pulsing { until: Instant::now() + pulse.clamp(*delay) };
+            }
+            (Ok(()), Action::Switch(_)) => {}
         }
         Ok(output)
     }
