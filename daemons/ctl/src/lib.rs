@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `config check`, `show`, `diff` | tells whether the settings are good, what they are, what was changed |
 //! | `status`, `restart` | asks the supervisor |
+//! | `edid show`, `set FILE`, `confirm`, `undo` | asks `kvmd` about the monitor that the target sees |
 //! | `gadget status`, `bios-safe`, `connect`, `disconnect` | asks the supervisor about the USB gadget |
 //! | `logs` | reads the log through `kvmd`'s unix socket, or from the journal while `kvmd` is down |
 //! | `passwd`, `totp` | edits the files of logins and of one-time codes |
@@ -18,6 +19,7 @@ use std::path::Path;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+mod edid;
 mod gadget;
 mod log;
 mod password;
@@ -52,6 +54,9 @@ enum Verb {
         /// `kvmd`, `kvmd-streamer`, `vm`.
         service: String,
     },
+    /// The monitor that the capture device shows the target.
+    #[command(subcommand)]
+    Edid(edid::Verb),
     /// The USB gadget: keyboard, mice and drive as the target sees them.
     #[command(subcommand)]
     Gadget(gadget::Verb),
@@ -168,6 +173,7 @@ fn dispatch(cli: Cli, console: &mut Console<'_>) -> Result<Exit, Failure> {
         Verb::Config(verb) => setting::run(&verb, &args, console),
         Verb::Status { json } => service::status(&settings(&args, console)?, json, console),
         Verb::Restart { service } => service::restart(&settings(&args, console)?, &service, console),
+        Verb::Edid(verb) => edid::run(&settings(&args, console)?, &verb, console),
         Verb::Gadget(verb) => gadget::run(&settings(&args, console)?, &verb, console),
         Verb::Logs(logs) => log::run(&settings(&args, console)?, &args.layout(), &logs, console),
         Verb::Passwd(verb) => password::run(&settings(&args, console)?, verb, console),

@@ -174,7 +174,9 @@ impl Appliance {
         units.push(
             Unit::new(STREAMER, self.limits(), Box::new(move || this.streamer()))
                 .notifying(notify(STREAMER), owner(self.accounts.streamer.uid, self.accounts.streamer.gid))
-                .on_demand(),
+                .on_demand()
+                // A capture device is shown the target's monitor once: without one the target sends nothing, ever.
+                .also_at_start(self.config.kvmd.streamer.source.r#type == config::SourceType::V4l2),
         );
         units
     }
@@ -324,6 +326,7 @@ fn directories(layout: &Layout, config: &Config, accounts: &Accounts) -> anyhow:
     make(&layout.run.join("notify"), 0o711, 0, 0)?;
     make(&layout.var, 0o755, 0, 0)?;
     make(&layout.kvmd_state(), 0o700, accounts.kvmd.uid, accounts.kvmd.gid)?;
+    make(&layout.streamer_state(), 0o700, accounts.streamer.uid, accounts.streamer.gid)?;
     if layout.has_state() {
         make(&layout.etc, 0o755, 0, 0)?;
     }

@@ -60,6 +60,7 @@ pub struct Unit {
     service: Service,
     recipe: Recipe,
     on_demand: bool,
+    at_start: bool,
     /// Where it tells us how it is: the socket and whose it is. `None` for a program that does not speak sd_notify.
     notify: Option<(PathBuf, Owner)>,
     /// How its readiness is seen from outside.
@@ -92,6 +93,7 @@ impl Unit {
             service: Service::new(limits, Instant::now()),
             recipe,
             on_demand: false,
+            at_start: true,
             notify: None,
             sign: None,
             pid: None,
@@ -130,7 +132,15 @@ impl Unit {
     /// It runs only when somebody asks.
     #[must_use]
     pub fn on_demand(mut self) -> Self {
-        self.on_demand = true;
+        (self.on_demand, self.at_start) = (true, false);
+        self
+    }
+
+    /// One that runs when somebody asks is also started once, when everything is: it has something to do then. Whoever
+    /// asks for it may stop it.
+    #[must_use]
+    pub fn also_at_start(mut self, wanted: bool) -> Self {
+        self.at_start |= wanted;
         self
     }
 
@@ -254,7 +264,7 @@ impl Runner {
         let period = self.parts.life.watchdog().map_or(LONG, |limit| limit / 3);
         let mut beat = tokio::time::interval(period.max(Duration::from_millis(1)));
         for at in 0..self.units.len() {
-            if self.units.get(at).is_some_and(|unit| !unit.on_demand) {
+            if self.units.get(at).is_some_and(|unit| unit.at_start) {
                 self.feed(at, Event::Want).await;
             }
         }
