@@ -1,13 +1,13 @@
-// Watches a stream as many clients at once at next to no cost of its own: `drain SOCKET COUNT FILE` connects COUNT times to a
-// unix socket, sends the request in FILE on each and reads what comes, unseen. Ends by SIGTERM; then it prints the bytes
-// that each connection got.
+// Watches a stream as many clients at once at next to no cost of its own: `drain PORT COUNT FILE` connects COUNT times to
+// 127.0.0.1, sends the request in FILE on each and reads what comes, unseen. Ends by SIGTERM; then it prints the bytes that
+// each connection got.
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define MOST 256
@@ -24,14 +24,13 @@ int main(int count, char **words)
 	FILE *file = count == 4 ? fopen(words[3], "rb") : NULL;
 	int many = file ? atoi(words[2]) : 0;
 	if (many < 1 || many > MOST)
-		return fprintf(stderr, "drain SOCKET COUNT FILE\n"), 2;
+		return fprintf(stderr, "drain PORT COUNT FILE\n"), 2;
 	size_t len = fread(request, 1, sizeof request, file);
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	strncpy(address.sun_path, words[1], sizeof address.sun_path - 1);
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(atoi(words[1])), .sin_addr = {htonl(INADDR_LOOPBACK)}};
 	struct sigaction action = {.sa_handler = stop};
 	sigaction(SIGTERM, &action, NULL);
 	for (int i = 0; i < many; i++) {
-		clients[i] = (struct pollfd){.fd = socket(AF_UNIX, SOCK_STREAM, 0), .events = POLLIN};
+		clients[i] = (struct pollfd){.fd = socket(AF_INET, SOCK_STREAM, 0), .events = POLLIN};
 		if (connect(clients[i].fd, (struct sockaddr *)&address, sizeof address) || write(clients[i].fd, request, len) != (ssize_t)len)
 			return perror(words[1]), 1;
 	}

@@ -7,8 +7,8 @@ that compares is the median of the ratios of paired runs: what disturbs the mach
 Two arrangements:
 
 - alone: the process that captures and encodes, and one local reader of its shared memory (`ustreamer-dump`; our frame ring).
-- served: clients read `multipart/x-mixed-replace` from a unix socket. That is `ustreamer` itself; of ours `kvmd-streamer` and `kvmd`, which
-  also does everything else that kvmd does.
+- served: clients read `multipart/x-mixed-replace` by plain HTTP from 127.0.0.1. That is `ustreamer` itself; of ours it is `kvmd-streamer`
+  and `kvmd`, which also does everything else that kvmd does.
 """
 
 import argparse
@@ -36,7 +36,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from appliance import CREDENTIALS, ROOT, Appliance, descendants_of, wait_for  # noqa: E402
+from appliance import CREDENTIALS, ROOT, descendants_of, free_port, wait_for  # noqa: E402
 from PIL import Image, ImageChops, ImageStat  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -123,9 +123,9 @@ class Samples:
         return found
 
 
-def ustreamer_command(path):
+def ustreamer_command(*where):
     command = [PEER["ustreamer"], "--device=/dev/video9", "--format=yuyv", f"--resolution={WIDTH}x{HEIGHT}", "--persistent", "--buffers=6"]
-    return [*command, "--encoder=cpu", "--workers=2", f"--quality={QUALITY}", f"--unix={path}", "--unix-rm"]
+    return [*command, "--encoder=cpu", "--workers=2", f"--quality={QUALITY}", *where]
 
 
 # One local reader of shared memory.
@@ -136,7 +136,7 @@ class UstreamerAlone:
 
     def __init__(self, camera, directory, kit):
         sink = f"bench-{os.getpid()}::jpeg"
-        command = [*ustreamer_command(f"{directory}/us.sock"), f"--sink={sink}", "--sink-rm"]
+        command = [*ustreamer_command(f"--unix={directory}/us.sock", "--unix-rm"), f"--sink={sink}", "--sink-rm"]
         self.log = open(pathlib.Path(directory) / "ustreamer.log", "wb")
         self.process = subprocess.Popen(command, env=os.environ | camera.environment, stdout=self.log, stderr=self.log)
         self.samples = Samples()
@@ -182,7 +182,7 @@ class OursAlone:
     def __init__(self, camera, directory, kit):
         directory = pathlib.Path(directory)
         settings = directory / "settings.yaml"
-        settings.write_text(settings_text(camera))
+        settings.write_text(settings_text())
         len_bytes = self.PAGE + self.SLOTS * self.STRIDE
         ring = os.memfd_create("frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(ring, len_bytes)
@@ -245,28 +245,30 @@ class OursAlone:
         self.log.close()
 
 
-def settings_text(camera):
+def settings_text(port=None):
+    """With a port, everything is served on it by plain HTTP."""
     streamer = {
+        "forever": True,
         "quality": QUALITY,
         "desired_fps": {"default": 60, "max": 60},
-        "shutdown_delay": 1,
         "source": {"type": "v4l2", "device": "/dev/video9"},
     }
     fakes = {"hid": {"type": "noop"}, "atx": {"type": "fake"}, "msd": {"type": "fake"}}
-    return json.dumps({"kvmd": fakes | {"streamer": streamer}, "vm": {"enabled": False}})  # JSON is YAML
+    local = {"ipv4": "127.0.0.1", "ipv6": ""}
+    nginx = {"http": local | {"port": port}, "https": {"enabled": False}} if port else {}
+    settings = {"kvmd": fakes | {"streamer": streamer}, "vm": {"enabled": False}, "nginx": nginx}
+    return json.dumps(settings)  # JSON is YAML
 
 
-# Clients at a unix socket.
+# Clients of HTTP.
 
 
 class Client:
     """One that looks: counts frames, keeps some."""
 
-    def __init__(self, path, request):
+    def __init__(self, port, request):
         self.samples = Samples()
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(30)
-        self.socket.connect(str(path))
+        self.socket = socket.create_connection(("127.0.0.1", port), 30)
         self.socket.sendall(request)
         self.thread = threading.Thread(target=self.read, daemon=True)
         self.thread.start()
@@ -321,11 +323,13 @@ class Chunks(io.RawIOBase):
 
 class UstreamerServed(UstreamerAlone):
     def __init__(self, camera, directory, kit):
-        self.socket = pathlib.Path(directory) / "us.sock"
+        self.port = free_port()
         self.request = b"GET /stream HTTP/1.0\r\nHost: bench\r\n\r\n"
         self.log = open(pathlib.Path(directory) / "ustreamer.log", "wb")
-        self.process = subprocess.Popen(ustreamer_command(self.socket), env=os.environ | camera.environment, stdout=self.log, stderr=self.log)
-        wait_for(lambda: self.socket.exists() and b"Capturing" in log_of(self.log), "ustreamer to capture")
+        self.process = subprocess.Popen(
+            ustreamer_command("--host=127.0.0.1", f"--port={self.port}"), env=os.environ | camera.environment, stdout=self.log, stderr=self.log
+        )
+        wait_for(lambda: listens(self.port) and b"Capturing" in log_of(self.log), "ustreamer to capture")
 
     def close(self):
         end(self.process)
@@ -348,31 +352,48 @@ class OursServed:
         wrapper.write_text(f'#!/bin/sh\nexec env {exports} {stage}/real/kvmd-streamer "$@"\n')
         wrapper.chmod(0o755)
         state = directory / "home/state"
-        for name in ("etc", "lib"):
+        for name in ("etc", "lib", "var/tls"):
             (state / name).mkdir(parents=True)
+        for name in ("server.crt", "server.key"):
+            (state / "var/tls" / name).touch()  # opened for kvmd on every start, though without HTTPS nobody reads them
         share = stage / "share"
         shutil.copytree(ROOT / "rootfs-overlay/usr/share/kvmd", share)
         shutil.copy(ROOT / "rootfs-overlay/etc/kvmd/meta.yaml", state / "etc/meta.yaml")
         shutil.copy(ROOT / "scripts/target/platform", state / "lib/platform")
         for path in (directory, directory / "home", stage, stage / "real", share):
             path.chmod(0o755)
-        os.environ["KVMD_SHARE"] = str(share)
-        program = [stage / "kvmd-supervisor", "--print-url"]
-        self.appliance = Appliance("v4l2", state=directory / "home", settings=settings_text(camera), command=program)
         key = base64.b64encode(f"{CREDENTIALS['X-KVMD-User']}:{CREDENTIALS['X-KVMD-Passwd']}".encode()).decode()
         self.request = f"GET /streamer/stream HTTP/1.1\r\nHost: bench\r\nAuthorization: Basic {key}\r\n\r\n".encode()
-        self.socket = self.appliance.unix
-        self.watching = self.appliance.socket(stream=1)
-        wait_for(lambda: self.appliance.child("kvmd-streamer"), "the streamer")
-        wait_for(lambda: self.appliance.get("/api/streamer/snapshot").status_code == 200, "a snapshot")
+        self.port = free_port()
+        settings = directory / "settings.yaml"
+        settings.write_text(settings_text(self.port))
+        self.log = open(directory / "kvmd.log", "wb")
+        self.process = subprocess.Popen(
+            [stage / "kvmd-supervisor", "--state", state, "--config", settings],
+            env=os.environ | {"KVMD_SHARE": str(share)},
+            stdout=self.log,
+            stderr=self.log,
+        )
+        try:
+            wait_for(lambda: listens(self.port) and camera.filled() > 10, "frames from the appliance", 30)
+        except AssertionError:
+            self.close()
+            sys.exit(f"the appliance gives no frames:\n{log_of(self.log).decode()}")
 
     def pids(self):
-        wanted = ("kvmd", "kvmd-streamer")
-        return [pid for pid, name, _ in descendants_of(self.appliance.process.pid) if name in wanted]
+        return [pid for pid, name, _ in descendants_of(self.process.pid) if name in ("kvmd", "kvmd-streamer")]
 
     def close(self):
-        self.watching.close()
-        self.appliance.close()
+        end(self.process)
+        self.log.close()
+
+
+def listens(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
 
 
 # Measuring.
@@ -408,11 +429,11 @@ def served(kind, frames, fps, seconds, clients, kit):
         client, drain = None, None
         try:
             if clients:
-                client = Client(peer.socket, peer.request)
+                client = Client(peer.port, peer.request)
             if clients > 1:
                 request = pathlib.Path(directory) / "request"
                 request.write_bytes(peer.request)
-                drain = subprocess.Popen([kit / "drain", peer.socket, str(clients - 1), request], stdout=subprocess.PIPE, text=True)
+                drain = subprocess.Popen([kit / "drain", str(peer.port), str(clients - 1), request], stdout=subprocess.PIPE, text=True)
             count, cpu, passed, since, pss = measure(peer, client and client.samples, camera, seconds)
             least = 0
             if drain:
@@ -499,23 +520,25 @@ def limit(kit, frames):
     return dict(zip(("library", "anew", "played"), map(float, text.split()), strict=True))
 
 
-def prepare():
+def prepare(build):
     """Builds what is measured; makes the frames."""
     kit = ROOT / ".cache/bench"
     kit.mkdir(parents=True, exist_ok=True)
     for name, flags in (("fakev4l.so", ["-shared", "-fPIC"]), ("drain", [])):
         source = HERE / (name.removesuffix(".so") + ".c")
         subprocess.run(["cc", "-O2", *flags, "-o", kit / name, source, "-ldl", "-lpthread"], check=True)
+    for kind in SETS:
+        frames = kit / f"{kind}.yuyv"
+        if not frames.exists() or frames.stat().st_mtime < (HERE / "mkframe.py").stat().st_mtime:
+            subprocess.run([sys.executable, HERE / "mkframe.py", kind, frames], check=True)
+    if not build:
+        return kit
     programs = ["-p", "supervisor", "-p", "api", "-p", "streamer", "-p", "ctl"]
     subprocess.run(["cargo", "build", "--quiet", "--release", "--locked", *programs], cwd=ROOT, check=True)
     subprocess.run(["cargo", "build", "--quiet", "--release", "--locked", "-p", "encode", "--example", "limit"], cwd=ROOT, check=True)
     built = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
     for program in ("kvmd", "kvmd-supervisor", "kvmctl", "kvmd-streamer", "examples/limit"):
         shutil.copy2(built / program, kit / pathlib.Path(program).name)
-    for kind in SETS:
-        frames = kit / f"{kind}.yuyv"
-        if not frames.exists() or frames.stat().st_mtime < (HERE / "mkframe.py").stat().st_mtime:
-            subprocess.run([sys.executable, HERE / "mkframe.py", kind, frames], check=True)
     return kit
 
 
@@ -526,6 +549,7 @@ def main():
     parser.add_argument("--fps", type=int, default=30, help="frames that the device gives in a second")
     parser.add_argument("--sets", nargs="*", default=SETS, choices=SETS)
     parser.add_argument("--clients", nargs="*", type=int, default=[0, 1, 2, 8, 50])
+    parser.add_argument("--no-build", dest="build", action="store_false", help="measure what was built the last time")
     for name in PEER:
         parser.add_argument(f"--{name}", default=name, help="program to compare with")
     args = parser.parse_args()
@@ -534,7 +558,7 @@ def main():
         if not shutil.which(program):
             sys.exit(f"{program} is missing (Debian package ustreamer)")
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    kit = prepare()
+    kit = prepare(args.build)
     version = subprocess.run([PEER["ustreamer"], "--version"], capture_output=True, text=True, check=True).stdout.split()[0]
     print(f"  ustreamer {version}, quality {QUALITY}, {WIDTH}x{HEIGHT} YUYV at {args.fps} a second, {args.pairs} paired runs of {args.seconds:g} s")
 
@@ -574,9 +598,9 @@ def main():
             for kind in kinds[:: 1 if turn % 2 == 0 else -1]:
                 both[kind] = served(kind, kit / "desktop.yuyv", args.fps, args.seconds, clients, kit)
             runs.append(tuple(both[kind] for kind in kinds))
-        pairs[f"desktop, {clients} clients"] = runs
+        pairs[f"{clients} clients"] = runs
     if pairs:
-        table("served: HTTP clients at a unix socket", pairs, lambda run: 100 * run.cpu / run.seconds, "% of one core")
+        table("served: clients of plain HTTP, desktop", pairs, lambda run: 100 * run.cpu / run.seconds, "% of one core")
 
 
 if __name__ == "__main__":
