@@ -23,6 +23,7 @@ pub mod body;
 pub mod credential;
 pub mod daemons;
 pub mod failure;
+pub mod gadget;
 pub mod gate;
 pub mod gpio;
 pub mod hid;

@@ -85,6 +85,7 @@ pub fn all() -> impl Iterator<Item = &'static Entry> {
         crate::msd::ROUTES,
         crate::streamer::ROUTES,
         crate::gpio::ROUTES,
+        crate::gadget::ROUTES,
         crate::ws::ROUTES,
     ]
     .into_iter()

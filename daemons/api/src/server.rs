@@ -23,6 +23,7 @@ use actix_web::{
     web::{self, Data},
 };
 use anyhow::Context;
+use client::supervisor::Supervisor;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use std::{
     fs::File,
@@ -78,6 +79,8 @@ pub struct Handles {
     pub stop: Data<streamer::Stop>,
     /// The administrator's own look.
     pub style: Data<pages::UserStyle>,
+    /// Who holds the USB gadget.
+    pub supervisor: Data<Supervisor>,
 }
 
 impl Handles {
@@ -96,7 +99,8 @@ impl Handles {
             .app_data(self.hub)
             .app_data(self.heartbeat)
             .app_data(self.stop)
-            .app_data(self.style);
+            .app_data(self.style)
+            .app_data(self.supervisor);
     }
 }
 

@@ -40,5 +40,5 @@ pub use last::LastReport;
 pub use paths::Paths;
 pub use plan::{Cost, Fate, Function, Plan, Rest, Role, plan};
 pub use rest::Outcome;
-pub use settings::Settings;
+pub use settings::{Inquiry, Settings};
 pub use state::UdcState;
