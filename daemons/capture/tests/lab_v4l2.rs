@@ -1,7 +1,7 @@
 //! The V4L2 source on the kernel's test driver `vivid`: a capture card with an HDMI input whose cable, signal and faults
 //! are controls, and a webcam.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "everything here is a test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "everything here is a test")]
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -377,7 +377,7 @@ fn the_targets_monitor_is_shown_set_and_taken_away() {
     let mut source = reopening(card.settings());
     until_live(&mut source, card.size());
     let before = source.monitor().unwrap().edid().unwrap();
-    assert!(before.starts_with(&[0, 255, 255, 255, 255, 255, 255, 0]) && before.len() % 128 == 0);
+    assert!(before.starts_with(&[0, 255, 255, 255, 255, 255, 255, 0]) && before.len().is_multiple_of(128));
     let mut other = vec![0; 128];
     other[..8].copy_from_slice(&before[..8]);
     other[127] = other.iter().fold(0_u8, |sum: u8, byte: &u8| sum.wrapping_sub(*byte));
