@@ -355,6 +355,12 @@ fn show(
     if let Some(report) = report {
         applied.desired_fps = report.source.desired_fps;
         applied.quality = applied.quality.map(|_| u32::from(report.encoder.quality));
+        let size = &report.source.resolution;
+        let live = report.source.online;
+        applied.resolution = match applied.resolution {
+            Some(_) if live => Some(format!("{}x{}", size.width, size.height)),
+            asked => asked,
+        };
     }
     let saved = saved.map(|shot| wire::Saved {
         online: shot.meta.online,
