@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use gpio::{
-    Channel, Drivers, Error, Gpio, Hw, InputState, Mode, Noop, NoopPins, OutputState, Pulse, Settings,
+    Channel, Drivers, Error, Gpio, Hw, InputState, Marks, Mode, Noop, NoopPins, OutputState, Pulse, Settings,
     SetupError,
 };
 use tokio::task::JoinHandle;
@@ -225,4 +225,41 @@ async fn a_channel_of_a_missing_driver_is_a_mistake() {
 #[test]
 fn limits_that_contradict_each_other_do_no_harm() {
     assert_eq!(pulse(500, 2000, 100).clamp(Duration::from_millis(700)), Duration::from_millis(100));
+}
+
+/// A `kvmd` before this one, killed in the middle of two pulses, of which one channel is gone from the settings.
+#[tokio::test(start_paused = true)]
+async fn what_a_killed_predecessor_had_in_a_pulse_is_ended_as_soon_as_its_driver_answers() {
+    let (theirs, file) = Marks::create().unwrap();
+    theirs.set(["relay", "gone", "led"]).unwrap();
+    let noop = Noop::new();
+    let pins = noop.pins();
+    pins.set("3", true);
+    pins.set_offline(Some("not plugged in"));
+    let drivers = Drivers::from([("n".to_owned(), Box::new(noop) as Box<dyn gpio::Driver>)]);
+    let stop = CancellationToken::new();
+    let (gpio, _owner) = gpio::spawn_marked(settings(), drivers, Some(Marks::new(file)), stop).unwrap();
+    assert_eq!(theirs.get(), ["relay"], "what nobody knows any more is forgotten");
+    pins.set_offline(None);
+    gpio.subscribe().wait_for(|state| state.outputs["relay"].online).await.unwrap();
+    assert_eq!((pins.level("3"), theirs.get().is_empty()), (false, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pulse_is_marked_before_it_begins_and_until_it_has_ended_and_a_switch_never() {
+    let (theirs, file) = Marks::create().unwrap();
+    let drivers = Drivers::from([("n".to_owned(), Box::new(Noop::new()) as Box<dyn gpio::Driver>)]);
+    let stop = CancellationToken::new();
+    let (gpio, owner) =
+        gpio::spawn_marked(settings(), drivers, Some(Marks::new(file)), stop.clone()).unwrap();
+    gpio.switch("kept", true, false).await.unwrap();
+    assert!(theirs.get().is_empty());
+    gpio.pulse("relay", Duration::ZERO, false).await.unwrap();
+    gpio.pulse("button", Duration::ZERO, false).await.unwrap();
+    assert_eq!(theirs.get(), ["button", "relay"]);
+    gpio.subscribe().wait_for(|state| !state.outputs["button"].busy).await.unwrap();
+    assert_eq!(theirs.get(), ["relay"]);
+    stop.cancel();
+    owner.await.unwrap();
+    assert!(theirs.get().is_empty(), "stopping has ended it");
 }

@@ -16,7 +16,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use config::{AtxType, Config, Driver, GpioMode};
 use gpio::hidrelay::Board;
@@ -87,15 +87,28 @@ impl Lines {
 
     /// Puts at rest what a dead `kvmd` has left otherwise. Blocks for as long as a relay on USB may take.
     pub fn rest(&self) {
-        self.locked(Inner::rest);
+        self.rest_before(Instant::now() + Duration::from_secs(3600));
     }
 
     /// Likewise, beside the loop and bounded.
     pub async fn let_go(&self) {
-        let own = self.clone();
-        let resting = tokio::task::spawn_blocking(move || own.rest());
+        let (own, limit) = (self.clone(), Instant::now() + LET_GO);
+        let resting = tokio::task::spawn_blocking(move || own.rest_before(limit));
         if tokio::time::timeout(LET_GO, resting).await.is_err() {
-            log::warn!("some line or relay does not come to rest in time");
+            log::warn!("some relay does not come to rest in time");
+        }
+    }
+
+    /// After `limit` the marks are the next `kvmd`'s.
+    fn rest_before(&self, limit: Instant) {
+        let relays = self.locked(Inner::rest);
+        // Without the lock: a board that hangs does so for five seconds, and the next kvmd does not wait for it.
+        for (channel, device, pin, level) in relays {
+            match Board::new(device).set(pin, level) {
+                Ok(()) if Instant::now() < limit => self.locked(|inner| inner.unmark(&channel)),
+                Ok(()) => {}
+                Err(error) => log::warn!("gpio channel {channel:?} may still be on: {error}"),
+            }
         }
     }
 
@@ -104,36 +117,40 @@ impl Lines {
     }
 }
 
+/// A relay to be switched: of which channel, where, and to what.
+type Relay = (String, PathBuf, u8, bool);
+
 impl Inner {
-    fn rest(&mut self) {
+    /// Puts the lines at rest, and tells which relays are to be.
+    fn rest(&mut self) -> Vec<Relay> {
         for held in &mut self.held {
-            for at in 0..held.resting.len() {
-                let Some((offset, level)) = held.resting.get(at).copied() else { break };
+            for (offset, level) in held.resting.clone() {
                 held.drive(offset, level);
             }
         }
-        let mut left = Vec::new();
+        let mut relays = Vec::new();
         for channel in self.marks.get() {
-            let ended = match self.off.get(&channel) {
-                Some(Off::Line { owner, offset, level }) => self
-                    .held
-                    .iter_mut()
-                    .find(|held| held.owner == *owner)
-                    .is_some_and(|held| held.drive(*offset, *level)),
-                Some(Off::Relay { device, pin, level }) => Board::new(device.clone())
-                    .set(*pin, *level)
-                    .inspect_err(|error| log::warn!("gpio channel {channel:?} may still be on: {error}"))
-                    .is_ok(),
+            match self.off.get(&channel) {
+                Some(Off::Line { owner, offset, level }) => {
+                    let held = self.held.iter_mut().find(|held| held.owner == *owner);
+                    if held.is_some_and(|held| held.drive(*offset, *level)) {
+                        self.unmark(&channel);
+                    }
+                }
+                Some(Off::Relay { device, pin, level }) => {
+                    relays.push((channel, device.clone(), *pin, *level));
+                }
                 // Not one of ours: the next kvmd knows what to do.
-                None => false,
-            };
-            if ended {
-                log::info!("gpio channel {channel:?}: a pulse that was cut off is ended");
-            } else {
-                left.push(channel);
+                None => {}
             }
         }
-        if let Err(error) = self.marks.set(&left) {
+        relays
+    }
+
+    fn unmark(&mut self, channel: &str) {
+        log::info!("gpio channel {channel:?}: a pulse that was cut off is ended");
+        let left = self.marks.get().into_iter().filter(|marked| marked != channel);
+        if let Err(error) = self.marks.set(left) {
             log::error!("pulses of kvmd cannot be marked: {error}");
         }
     }

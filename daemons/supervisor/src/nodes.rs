@@ -18,7 +18,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use config::{AtxType, Config, Driver, SourceType};
+use config::{AtxType, Config, Driver, HidType, SourceType};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use tokio::io::unix::AsyncFd;
 use tokio_util::sync::CancellationToken;
@@ -296,6 +296,9 @@ fn wants(config: &Config, kvmd: u32, streamer: u32) -> (Vec<Want>, Vec<Channel>)
     if config.kvmd.atx.r#type == AtxType::Gpio {
         want(&config.kvmd.atx.device, "gpio", kvmd);
     }
+    if config.kvmd.hid.r#type == HidType::Ch9329 {
+        want(&config.kvmd.hid.device, "tty", kvmd);
+    }
     if config.kvmd.streamer.source.r#type == SourceType::V4l2 {
         want(&config.kvmd.streamer.source.device, "video4linux", streamer);
     }
@@ -458,7 +461,7 @@ mod tests {
     fn every_child_gets_what_its_settings_name_once() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("etc")).unwrap();
-        let text = "kvmd:\n  atx: {type: gpio}\n  streamer: {source: {type: v4l2}}\n  gpio:\n    drivers:\n\
+        let text = "kvmd:\n  atx: {type: gpio}\n  hid: {type: ch9329}\n  streamer: {source: {type: v4l2}}\n  gpio:\n    drivers:\n\
             \x20     usb: {type: hidrelay, device: /dev/hidraw3}\n\
             \x20     lamp: {type: pwm, chip: 2}\n    scheme:\n\
             \x20     a: {pin: 5, mode: output}\n\
@@ -475,6 +478,7 @@ mod tests {
             shown,
             [
                 ("/dev/gpiochip0", "gpio", 960),
+                ("/dev/kvmd-hid", "tty", 960),
                 ("/dev/kvmd-video", "video4linux", 961),
                 ("/dev/hidraw3", "hidraw", 960)
             ]
