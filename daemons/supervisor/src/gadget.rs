@@ -19,9 +19,10 @@ use std::time::Duration;
 
 use client::supervisor as wire;
 use config::{Config, HidType, Layout, MsdType};
-use gadget::{Controller, Fate, Function, Made, Outcome, Paths, Plan, Role};
-use tokio::sync::{mpsc, oneshot};
+use gadget::{Controller, Fate, Function, Made, Outcome, Paths, Plan, Role, UdcState};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::account::Accounts;
 use crate::file;
@@ -47,6 +48,7 @@ enum Call {
     Status(oneshot::Sender<wire::Gadget>),
     BiosSafe(bool, oneshot::Sender<Result<(), String>>),
     Connect(bool, oneshot::Sender<Result<(), String>>),
+    Replug(oneshot::Sender<Result<(), String>>),
     LetGo(oneshot::Sender<()>),
     Close(oneshot::Sender<()>),
 }
@@ -92,6 +94,11 @@ impl Gadget {
         done(self.ask(|sender| Call::Connect(on, sender)).await)
     }
 
+    /// Pulls it and plugs it in again, if it is plugged in.
+    pub async fn replug(&self) -> wire::Answer {
+        done(self.ask(Call::Replug).await)
+    }
+
     /// Releases every key and button that a dead `kvmd` has left pressed. Bounded.
     pub async fn let_go(&self) {
         self.ask(Call::LetGo).await;
@@ -109,6 +116,7 @@ pub async fn answer(gadget: Option<&Gadget>, request: &wire::Request) -> wire::A
         (Some(gadget), wire::Request::Gadget) => gadget.status().await,
         (Some(gadget), wire::Request::SetBiosSafe { on }) => gadget.set_bios_safe(*on).await,
         (Some(gadget), wire::Request::ConnectGadget { on }) => gadget.connect(*on).await,
+        (Some(gadget), wire::Request::ReplugGadget) => gadget.replug().await,
         (None, wire::Request::Gadget) => wire::Answer::Gadget { gadget: None },
         _ => wire::Answer::Failed { reason: "there is no USB gadget here".to_owned() },
     }
@@ -136,6 +144,8 @@ async fn blocking(mut owner: Owner, work: impl FnOnce(&mut Owner) + Send + 'stat
 }
 
 async fn serve(mut owner: Owner, mut calls: mpsc::Receiver<Call>) {
+    // Ends when the owner does.
+    owner.states = Some(gadget::state::watch(owner.paths.clone(), CancellationToken::new()));
     let mut nodes = dev::Nodes::watch(Path::new("/dev"));
     loop {
         let due = owner.due();
@@ -186,6 +196,7 @@ struct Owner {
 
     gadget: Option<gadget::Gadget>,
     controller: Option<Controller>,
+    states: Option<watch::Receiver<UdcState>>,
     connected: bool,
     fault: Option<String>,
     /// When the controller is looked for again.
@@ -216,6 +227,7 @@ impl Owner {
             remove_on_stop: config.otg.remove_on_stop,
             gadget: None,
             controller: None,
+            states: None,
             connected: true,
             fault: None,
             retry_at: None,
@@ -267,6 +279,7 @@ impl Owner {
             Call::Status(sender) => drop(sender.send(self.status())),
             Call::BiosSafe(on, sender) => drop(sender.send(self.set_bios_safe(on))),
             Call::Connect(on, sender) => drop(sender.send(self.connect(on))),
+            Call::Replug(sender) => drop(sender.send(self.replug())),
             Call::LetGo(sender) => {
                 self.let_go();
                 let _ = sender.send(());
@@ -402,7 +415,6 @@ impl Owner {
         if self.settings.bios_safe == on {
             return Ok(());
         }
-        self.let_go();
         Remembered { bios_safe: on }
             .write(&self.remembered)
             .map_err(|error| format!("{}: {error}", self.remembered.display()))?;
@@ -428,9 +440,21 @@ impl Owner {
             return self.done();
         }
         self.retry_at = None;
-        self.let_go();
+        // A host lets go by itself of what is pulled.
         let unbound = self.gadget.as_ref().map_or(Ok(()), gadget::Gadget::unbind);
         unbound.map_err(|error| error.to_string())
+    }
+
+    /// What somebody else has pulled stays pulled.
+    fn replug(&mut self) -> Result<(), String> {
+        let (Some(gadget), Ok(Some(controller))) = (&self.gadget, self.paths.udc()) else { return Ok(()) };
+        if let Err(error) = gadget.unbind().and_then(|()| gadget.bind(&controller)) {
+            log::warn!("the USB gadget is not plugged in again: {error}");
+            self.apply();
+            return self.done();
+        }
+        self.give_nodes();
+        Ok(())
     }
 
     fn done(&self) -> Result<(), String> {
@@ -475,6 +499,15 @@ impl Owner {
         let _ = std::fs::remove_dir_all(&self.run);
     }
 
+    /// As it was told, for the controller's own word is not to be trusted after a binding; but what is not bound is not.
+    fn state(&self) -> UdcState {
+        let now = gadget::state::read(&self.paths);
+        match &self.states {
+            Some(states) if now != UdcState::Unbound => *states.borrow(),
+            _ => now,
+        }
+    }
+
     fn status(&self) -> wire::Gadget {
         let plan = self.gadget.as_ref().map(gadget::Gadget::plan);
         let is_missing = |name: &str| self.gadget.as_ref().is_some_and(|gadget| gadget.is_missing(name));
@@ -484,7 +517,7 @@ impl Owner {
         wire::Gadget {
             name: self.paths.name.clone(),
             controller: self.controller.as_ref().map(|controller| controller.name.clone()),
-            state: gadget::state::read(&self.paths).name().to_owned(),
+            state: self.state().name().to_owned(),
             connected: self.connected,
             bios_safe: self.settings.bios_safe,
             endpoints: self.settings.endpoints,
