@@ -590,21 +590,29 @@ fn start_msd(
             let drive = msd::VmDrive::new(qmp.clone(), stop.clone());
             msd::spawn(ours, drive, supervisor.clone(), stop)
         }
-        MsdType::Otg => msd::spawn(ours, gadget_drives(&config.otg)?, supervisor.clone(), stop),
+        MsdType::Otg => {
+            let drives = gadget_drives(config, supervisor)?;
+            msd::spawn(ours, drives, supervisor.clone(), stop)
+        }
     };
     start.keep(task);
     Ok(msd)
 }
 
 /// The drive that is lent, and those beside it, which only share the storage.
-fn gadget_drives(settings: &config::Otg) -> anyhow::Result<msd::Drives> {
+fn gadget_drives(config: &Config, supervisor: &Supervisor) -> anyhow::Result<msd::Drives> {
+    let settings = &config.otg;
     let paths = gadget::Paths { name: settings.gadget.clone(), ..gadget::Paths::default() };
     let failed = "cannot watch a drive of the gadget";
     let main = msd::Otg::named(paths.lun(0), drive_names(settings)).context(failed)?;
     let extra = &settings.devices.drives;
     let count = if extra.enabled { u32::try_from(extra.count)? } else { 0 };
     let beside = |number| msd::Otg::new(paths.lun(number)).context(failed);
-    (1..=count).try_fold(msd::Drives::new(main), |drives, number| Ok(drives.and(beside(number)?)))
+    let drives = match config.kvmd.msd.replug {
+        true => msd::Drives::new(msd::Replugging::new(main, supervisor.clone())),
+        false => msd::Drives::new(main),
+    };
+    (1..=count).try_fold(drives, |drives, number| Ok(drives.and(beside(number)?)))
 }
 
 /// The supervisor gives it these names; there are kernels that know one, which then has to change with what is lent.

@@ -47,6 +47,9 @@ pub enum Request {
         /// Plugged in.
         on: bool,
     },
+    /// Pull the USB gadget and plug it in again, if it is plugged in, so that the target looks at it anew; answered when
+    /// done.
+    ReplugGadget,
     /// Stop everything, the supervisor included.
     Stop,
 }
@@ -359,6 +362,15 @@ impl Supervisor {
         self.done(&Request::ConnectGadget { on }).await
     }
 
+    /// Pulls the USB gadget and plugs it in again, if it is plugged in.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub async fn replug_gadget(&self) -> Result<(), Error> {
+        self.done(&Request::ReplugGadget).await
+    }
+
     async fn done(&self, request: &Request) -> Result<(), Error> {
         match self.request(request).await? {
             Answer::Done => Ok(()),
@@ -393,6 +405,7 @@ mod tests {
             (Request::Gadget, r#"{"verb":"gadget"}"#),
             (Request::SetBiosSafe { on: true }, r#"{"verb":"set_bios_safe","on":true}"#),
             (Request::ConnectGadget { on: false }, r#"{"verb":"connect_gadget","on":false}"#),
+            (Request::ReplugGadget, r#"{"verb":"replug_gadget"}"#),
             (Request::Stop, r#"{"verb":"stop"}"#),
         ] {
             assert_eq!(serde_json::to_string(&request).unwrap(), text);

@@ -34,6 +34,7 @@ mod otg;
 mod owner;
 mod place;
 mod remount;
+mod replug;
 mod scan;
 mod selection;
 mod transfer;
@@ -48,6 +49,7 @@ pub use handle::{Msd, Settings, spawn};
 pub use model::{DriveImage, DriveState, Image, Part, State, Storage, Transfer};
 pub use otg::{Names, Otg};
 pub use remount::Plain;
+pub use replug::{Cable, Replugging};
 pub use upload::{Write, Written};
 pub use vm::VmDrive;
 

@@ -58,7 +58,8 @@ impl Policy {
             | Request::StopStreamer
             | Request::RemountMsd { .. }
             | Request::SetBiosSafe { .. }
-            | Request::ConnectGadget { .. } => uid == self.kvmd,
+            | Request::ConnectGadget { .. }
+            | Request::ReplugGadget => uid == self.kvmd,
             // The streamer may be reset through the API; nothing else may.
             Request::Restart { service } => uid == self.kvmd && service == crate::STREAMER,
             Request::Stop => false,
@@ -148,6 +149,7 @@ mod tests {
             Request::Gadget,
             Request::SetBiosSafe { on: true },
             Request::ConnectGadget { on: true },
+            Request::ReplugGadget,
             Request::Stop,
         ];
         let allowed = |uid, gid| all.iter().filter(|request| POLICY.allows(uid, gid, request)).count();

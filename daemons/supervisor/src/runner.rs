@@ -516,7 +516,10 @@ impl Runner {
                 self.remount(rw, call.answer);
                 return;
             }
-            request @ (Request::Gadget | Request::SetBiosSafe { .. } | Request::ConnectGadget { .. }) => {
+            request @ (Request::Gadget
+            | Request::SetBiosSafe { .. }
+            | Request::ConnectGadget { .. }
+            | Request::ReplugGadget) => {
                 let gadget = self.parts.gadget.clone();
                 // Not waited for: plugging in takes its time.
                 tokio::spawn(

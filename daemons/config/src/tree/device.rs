@@ -143,6 +143,9 @@ section! {
         write_chunk_size: usize = 65_536 => integer(1024, 16_777_216),
         /// Bytes written before they are forced to the disk.
         sync_chunk_size: usize = 4_194_304 => integer(1024, 1_073_741_824),
+        /// Whether the USB gadget is plugged in anew when the drive becomes a CD drive or a disk: a target asks what it is
+        /// only then. The keyboard is away for a moment. Our own.
+        replug: bool = true => flag(),
         /// PiKVM's helper that makes the storage writable; kept for old files, not run: the supervisor does it.
         remount_cmd: Vec<String> = Vec::new() => list(text()),
     }
