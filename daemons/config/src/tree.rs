@@ -36,7 +36,7 @@ pub use own::{
     Accel, CrashLoop, Deadlines, Http, Https, Journald, Nginx, Storage, Supervisor, Tls, Users, Vm, VmDisplay,
 };
 pub use streamer::{
-    DesiredFps, DvTimings, Format, H264Bitrate, H264Gop, Resolutions, Source, SourceType, Streamer,
+    Chroma, DesiredFps, DvTimings, Format, H264Bitrate, H264Gop, Resolutions, Source, SourceType, Streamer,
 };
 
 section! {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use capture::{Machine, Reopening, Signal, Source, V4l2, pattern, replay, v4l2};
-use config::{DvTimings, Format, SourceType};
+use config::{Chroma, DvTimings, Format, SourceType};
 use frames::SourceState;
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +19,17 @@ pub fn settings(config: &config::Streamer) -> Settings {
     // A quality of 0 means that clients cannot choose one, not that there is none.
     let quality = u8::try_from(config.quality).ok().filter(|quality| *quality > 0);
     let default = Settings::default();
-    Settings { quality: quality.unwrap_or(default.quality), desired_fps: config.desired_fps.default, size }
+    let chroma = match config.chroma {
+        Chroma::Quarter => encode::Chroma::Quarter,
+        Chroma::Half => encode::Chroma::Half,
+        Chroma::Full => encode::Chroma::Full,
+    };
+    Settings {
+        quality: quality.unwrap_or(default.quality),
+        chroma,
+        desired_fps: config.desired_fps.default,
+        size,
+    }
 }
 
 /// What the target is to see as its monitor; `dir` is the streamer's own directory.

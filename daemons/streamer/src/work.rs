@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use capture::{News, Source, SourceState};
 use client::streamer as wire;
-use encode::Jpeg;
+use encode::{Chroma, Jpeg};
 use frames::{Format, Meta, Writer, now_ns};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,8 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 pub struct Settings {
     /// JPEG quality, 1 to 100.
     pub quality: u8,
+    /// How much colour the JPEGs keep at most.
+    pub chroma: Chroma,
     /// Most new pictures a second, 0 = as many as come.
     pub desired_fps: u32,
     /// Size of the placard until a picture came, pixels.
@@ -34,7 +36,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { quality: 80, desired_fps: 30, size: (1280, 720) }
+        Self { quality: 80, chroma: Chroma::default(), desired_fps: 30, size: (1280, 720) }
     }
 }
 
@@ -83,7 +85,8 @@ impl Work {
         monitor: Keeper,
     ) -> Result<Self, encode::Error> {
         let now = Instant::now();
-        let encoder = Jpeg::new(settings.quality)?;
+        let mut encoder = Jpeg::new(settings.quality)?;
+        encoder.set_chroma(settings.chroma);
         let mut work = Self {
             source,
             quality: encoder.quality(),

@@ -161,6 +161,27 @@ fn pictures_of_the_pattern_come_one_after_the_other_with_their_times() {
 }
 
 #[test]
+fn jpegs_keep_as_much_colour_as_the_settings_ask_for_and_the_source_has() {
+    use turbojpeg::Subsamp;
+    for (chroma, format, bytes, expected) in [
+        ("4:2:0", "yuyv", 2, Subsamp::Sub2x2),
+        ("4:2:2", "yuyv", 2, Subsamp::Sub2x1),
+        ("4:4:4", "yuyv", 2, Subsamp::Sub2x1),
+        ("4:4:4", "rgb24", 3, Subsamp::None),
+    ] {
+        let frames = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(frames.path(), vec![99; 64 * 48 * bytes]).unwrap();
+        let source =
+            format!("type: replay, width: 64, height: 48, format: {format}, file: {:?}", frames.path());
+        let lab = Lab::new(&format!("kvmd: {{streamer: {{chroma: \"{chroma}\", source: {{{source}}}}}}}\n"));
+        let _process = lab.start();
+        let frame = lab.frame_after(0, |frame| frame.meta.online);
+        let header = turbojpeg::read_header(&frame.data).unwrap();
+        assert_eq!(header.subsamp, expected, "{chroma} of {format}");
+    }
+}
+
+#[test]
 fn killed_at_any_moment_it_goes_on_in_the_same_ring_and_socket() {
     let lab = Lab::pattern();
     let mut seq = 0;

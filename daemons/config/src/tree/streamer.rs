@@ -22,6 +22,8 @@ section! {
         state_poll: Duration = Duration::from_secs(1) => seconds(0.1, 60.0),
         /// JPEG quality; 0 = clients cannot set it.
         quality: u32 = 80 => integer(0, 100),
+        /// How much colour the JPEGs keep, where the source has as much. Our own.
+        chroma: Chroma = Chroma::Quarter => choice(),
         /// Sizes clients may choose from.
         resolution: Resolutions,
         /// Frames a second.
@@ -110,6 +112,18 @@ section! {
         min: u32 = 0 => integer(0, 60),
         /// The most a client may ask for.
         max: u32 = 60 => integer(0, 60),
+    }
+}
+
+choices! {
+    /// How much colour a JPEG keeps.
+    pub enum Chroma {
+        /// One colour for two by two pixels.
+        Quarter = "4:2:0",
+        /// One for two pixels of a line: small coloured text is clearer, for a third more work.
+        Half = "4:2:2",
+        /// Each pixel its own; only sources of RGB have that.
+        Full = "4:4:4",
     }
 }
 
