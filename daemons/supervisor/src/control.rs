@@ -153,8 +153,8 @@ mod tests {
             Request::Stop,
         ];
         let allowed = |uid, gid| all.iter().filter(|request| POLICY.allows(uid, gid, request)).count();
-        assert_eq!(allowed(0, 0), 10);
-        assert_eq!(allowed(960, 960), 8, "kvmd: all but restarting itself and stopping everything");
+        assert_eq!(allowed(0, 0), 11);
+        assert_eq!(allowed(960, 960), 9, "kvmd: all but restarting itself and stopping everything");
         assert_eq!(allowed(1000, 960), 2, "a member of the group: how everything is");
         assert_eq!(allowed(961, 961), 0, "the streamer: nothing");
     }
