@@ -1,7 +1,9 @@
 """The streamer runs while somebody looks, and only then."""
 
 import io
+import os
 import re
+import tempfile
 import time
 
 import pytest
@@ -91,3 +93,30 @@ def test_parameters_change_what_is_applied(quick):
         socket.wait(lambda s: s.states["streamer"].get("params", {}).get("quality") == 40, "the new quality in an event")
         wait_for(lambda: (quick.result("/api/streamer")["streamer"] or {}).get("encoder", {}).get("quality") == 40, "the streamer to use it")
         socket.wait(lambda s: 0 < s.states["streamer"]["streamer"]["source"]["captured_fps"] <= 6, "about 5 frames a second")
+
+
+def test_a_picture_that_cannot_be_encoded_is_an_encoder_fault_and_shown_as_one():
+    with tempfile.NamedTemporaryFile(suffix=".yuyv") as noise:
+        os.chmod(noise.name, 0o644)
+        noise.write(os.urandom(1280 * 720 * 2))
+        noise.flush()
+        shows_an_encoder_fault(noise.name)
+
+
+def shows_an_encoder_fault(noise):
+    settings = f"kvmd: {{streamer: {{source: {{type: replay, file: {noise}, width: 1280, height: 720, format: yuyv, fps: 5}}}}}}\n"
+    settings += "supervisor: {ring: {slot_bytes: 40960}}\n"
+    appliance = Appliance("pattern", settings=settings)
+    try:
+        with appliance.socket(stream=1):
+
+            def fault():
+                streamer = appliance.result("/api/streamer")["streamer"]
+                return streamer and streamer["source"]["state"] == "encoder_fault" and not streamer["source"]["online"]
+
+            wait_for(fault, "the encoder fault")
+            assert appliance.get("/api/streamer/snapshot").status_code == 503
+            shown = wait_for(lambda: (a := appliance.get("/api/streamer/snapshot?allow_offline=1")).status_code == 200 and a, "the placard")
+            assert Image.open(io.BytesIO(shown.content)).size[0] >= 640
+    finally:
+        appliance.close()

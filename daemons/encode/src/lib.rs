@@ -51,6 +51,14 @@ pub enum Error {
         /// Bytes needed.
         need: usize,
     },
+    /// Even at the lowest quality it takes more room than there is.
+    #[error("a picture takes {need} bytes even at the lowest quality, more than the {room} there are")]
+    TooLarge {
+        /// Bytes it takes.
+        need: usize,
+        /// Bytes there are.
+        room: usize,
+    },
     /// What came as a JPEG cannot be passed on.
     #[error("the source's JPEG: {0}")]
     Jpeg(&'static str),

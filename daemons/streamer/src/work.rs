@@ -307,8 +307,12 @@ fn encode_to_fit(
         if encoder.quality() != quality {
             encoder.set_quality(quality)?;
         }
-        if encoder.encode(view)?.len() <= slot_bytes || quality <= 1 {
+        let need = encoder.encode(view)?.len();
+        if need <= slot_bytes {
             return Ok(());
+        }
+        if quality <= 1 {
+            return Err(encode::Error::TooLarge { need, room: slot_bytes });
         }
         quality /= 2;
     }
@@ -539,6 +543,8 @@ mod tests {
         assert!(encoder.encode(&view).unwrap().len() > 2_000);
         encode_to_fit(&mut encoder, &view, 100, 2_000).unwrap();
         assert!(encoder.last().len() <= 2_000 && encoder.quality() < 100);
+        let refused = encode_to_fit(&mut encoder, &view, 100, 100);
+        assert!(matches!(refused, Err(encode::Error::TooLarge { room: 100, .. })));
         assert!(bench.turn(Ok(News::New)).is_some());
     }
 }

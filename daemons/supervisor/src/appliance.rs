@@ -28,8 +28,6 @@ use crate::{KVMD, STREAMER, VM, file, password};
 
 /// Slots of the frame ring.
 const RING_SLOTS: u32 = 8;
-/// Bytes of a slot: a 4K JPEG of bad temper. Memory is taken only where a frame was written.
-const RING_SLOT_BYTES: u32 = 4 * 1024 * 1024;
 
 /// What the command line says beside [`Args`].
 #[derive(Debug, Clone, Default)]
@@ -109,7 +107,7 @@ impl Appliance {
         let api = Owner { mode: config.kvmd.server.unix_mode, ..ours };
         let kvmd = socket::unix(&config.kvmd.server.unix, api, &accounts)?;
         let streamer = socket::unix(&layout.run.join("streamer.sock"), ours, &accounts)?;
-        let ring = frames::create(RING_SLOTS, RING_SLOT_BYTES).context("the frame ring")?;
+        let ring = frames::create(RING_SLOTS, config.supervisor.ring.slot_bytes).context("the frame ring")?;
         let ring_read_only = frames::read_only(&ring).context("the frame ring")?;
         let lines = Lines::new(&config).context("the marks of pulses")?;
         let nodes = Nodes::new(&config, &accounts);

@@ -125,6 +125,17 @@ section! {
         storage: Storage,
         /// The system journal.
         journald: Journald,
+        /// The memory pictures are passed on in.
+        ring: Ring,
+    }
+}
+
+section! {
+    /// The memory pictures are passed on in, from the streamer to all who show them.
+    pub struct Ring(layout) {
+        /// Bytes of the largest picture; one that takes more is encoded with a lower quality. Memory is taken only where a
+        /// picture was written.
+        slot_bytes: u32 = 4_194_304 => integer(4096, 67_108_864),
     }
 }
 
