@@ -70,6 +70,8 @@ async fn serve(config: &config::Config, args: &Args, mut descriptors: ListenFds)
     let mut servers = server::start(&devices.handles, listeners, settings)?;
     life.ready();
     let failed = tokio::select! {
+        // An owner that ends because we stop has not failed.
+        biased;
         () = life.until_stopped(|| true) => None,
         why = servers.failed() => Some(why),
         // Without its keyboard, say, the daemon is not one: the supervisor starts it again whole.
