@@ -246,9 +246,10 @@ class OursAlone:
 
 
 def settings_text(port=None, watched=True):
-    """With a port, everything is served on it by plain HTTP. Not watched, kvmd-streamer is not even started, as always."""
+    """With a port, everything is served on it by plain HTTP. Not watched, kvmd-streamer does not run, as always."""
     streamer = {
         "forever": watched,
+        "shutdown_delay": 0,
         "quality": QUALITY,
         "desired_fps": {"default": 60, "max": 60},
         "source": {"type": "v4l2", "device": "/dev/video9"},
@@ -375,7 +376,7 @@ class OursServed:
             stderr=self.log,
         )
         try:
-            wait_for(lambda: listens(self.port) and (camera.filled() > 10 or not watched), "frames from the appliance", 30)
+            wait_for(lambda: listens(self.port) and (camera.filled() > 10 if watched else len(self.pids()) == 1), "the appliance", 30)
         except AssertionError:
             self.close()
             sys.exit(f"the appliance gives no frames:\n{log_of(self.log).decode()}")
