@@ -353,10 +353,8 @@ class OursServed:
         wrapper.write_text(f'#!/bin/sh\nexec env {exports} {stage}/real/kvmd-streamer "$@"\n')
         wrapper.chmod(0o755)
         state = directory / "home/state"
-        for name in ("etc", "lib", "var/tls"):
+        for name in ("etc", "lib"):
             (state / name).mkdir(parents=True)
-        for name in ("server.crt", "server.key"):
-            (state / "var/tls" / name).touch()  # opened for kvmd on every start, though without HTTPS nobody reads them
         share = stage / "share"
         shutil.copytree(ROOT / "rootfs-overlay/usr/share/kvmd", share)
         shutil.copy(ROOT / "rootfs-overlay/etc/kvmd/meta.yaml", state / "etc/meta.yaml")

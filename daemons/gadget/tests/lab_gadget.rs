@@ -152,14 +152,14 @@ fn a_drive_is_called_as_the_settings_say() {
 }
 
 #[test]
-fn two_hundred_rebinds_lose_nothing_and_each_resumes_in_time() {
+fn rebinds_lose_nothing_and_each_resumes_in_time() {
     if !lab::inside() {
         return;
     }
     // A drive takes the host a second each time, and has nothing to do with it.
     let (gadget, _) = hold(&Settings { drive: None, ..Settings::default() });
     let controller = lab::udc().unwrap();
-    for round in 0..200_u8 {
+    for round in 0..30_u8 {
         gadget.unbind().unwrap();
         assert_eq!(state::read(&Paths::default()), UdcState::Unbound);
         wait_for("the host to notice", PATIENCE, || device().is_none());

@@ -218,6 +218,9 @@ impl Work {
                 return;
             }
         }
+        if self.shown == Shown::Live && self.size == size && !self.encoder.is_new() {
+            return; // equal to the last one: the heartbeat repeats that
+        }
         let encode_end = now_ns();
         let state = SourceState::Live;
         let meta = meta(size, state, (picture.captured, encode_begin, encode_end));
@@ -368,6 +371,7 @@ mod tests {
     use std::collections::VecDeque;
     use std::os::fd::OwnedFd;
     use std::sync::Mutex;
+    use std::sync::atomic::AtomicBool;
 
     use super::*;
     use capture::{Picture, Signal};
@@ -380,12 +384,15 @@ mod tests {
         script: Script,
         size: (u32, u32),
         pixels: Vec<u8>,
+        /// The picture does not change.
+        still: Arc<AtomicBool>,
     }
 
     impl Source for Scripted {
         fn wait(&mut self, _: Instant) -> Result<News, Signal> {
             let news = self.script.lock().unwrap().pop_front().unwrap_or(Ok(News::Same));
-            self.pixels.iter_mut().for_each(|pixel| *pixel = pixel.wrapping_add(3));
+            let step = if self.still.load(Ordering::Relaxed) { 0 } else { 3 };
+            self.pixels.iter_mut().for_each(|pixel| *pixel = pixel.wrapping_add(step));
             news
         }
 
@@ -405,6 +412,7 @@ mod tests {
     struct Bench {
         work: Work,
         script: Script,
+        still: Arc<AtomicBool>,
         commands: mpsc::Sender<Request>,
         _dir: tempfile::TempDir,
         reader: Reader,
@@ -414,7 +422,13 @@ mod tests {
     fn bench(slot_bytes: u32) -> Bench {
         let ring = frames::create(8, slot_bytes).unwrap();
         let script = Script::default();
-        let mut source = Scripted { script: Arc::clone(&script), size: (0, 0), pixels: Vec::new() };
+        let still = Arc::<AtomicBool>::default();
+        let mut source = Scripted {
+            script: Arc::clone(&script),
+            size: (0, 0),
+            pixels: Vec::new(),
+            still: Arc::clone(&still),
+        };
         source.set_size(64, 48);
         let (commands, from) = mpsc::channel(4);
         let dir = tempfile::tempdir().unwrap();
@@ -422,7 +436,15 @@ mod tests {
         let settings = Settings { desired_fps: 0, ..Settings::default() };
         let work =
             Work::new(settings, Box::new(source), Writer::attach(&ring).unwrap(), from, monitor).unwrap();
-        Bench { work, script, commands, reader: Reader::attach(&ring).unwrap(), _ring: ring, _dir: dir }
+        Bench {
+            work,
+            script,
+            still,
+            commands,
+            reader: Reader::attach(&ring).unwrap(),
+            _ring: ring,
+            _dir: dir,
+        }
     }
 
     impl Bench {
@@ -450,6 +472,17 @@ mod tests {
         assert_eq!(bench.turn(Ok(News::Same)).unwrap().seq, 1);
         assert_eq!(bench.turn(Ok(News::New)).unwrap().seq, 2);
         assert_eq!(bench.work.subscribe().borrow().source.state, wire::SourceState::Live);
+    }
+
+    #[test]
+    fn a_new_picture_that_is_equal_to_the_last_is_not_published_but_after_a_placard_it_is() {
+        let mut bench = bench(100_000);
+        bench.turn(Ok(News::New)).unwrap();
+        bench.still.store(true, Ordering::Relaxed);
+        assert_eq!(bench.turn(Ok(News::New)).unwrap().seq, 1);
+        assert!(!bench.turn(Err(Signal::Absent(SourceState::NoCable))).unwrap().meta.online);
+        let again = bench.turn(Ok(News::New)).unwrap();
+        assert_eq!((again.seq, again.meta.online), (3, true));
     }
 
     #[test]

@@ -174,9 +174,17 @@ impl Appliance {
                 .notifying(notify(STREAMER), owner(self.accounts.streamer.uid, self.accounts.streamer.gid))
                 .on_demand()
                 // A capture device is shown the target's monitor once: without one the target sends nothing, ever.
-                .also_at_start(self.config.kvmd.streamer.source.r#type == config::SourceType::V4l2),
+                .also_at_start(self.has_monitor()),
         );
         units
+    }
+
+    /// Whether the target is to be shown a monitor of ours: by the settings, or one that was set, or tried, while running.
+    fn has_monitor(&self) -> bool {
+        let source = &self.config.kvmd.streamer.source;
+        let kept = |name: &str| self.layout.streamer_state().join(name).exists();
+        let set = source.edid.is_some() || kept("edid.hex") || kept("edid-before.hex");
+        source.r#type == config::SourceType::V4l2 && set
     }
 
     /// Deadlines by the settings.
@@ -236,8 +244,10 @@ impl Appliance {
         add("ring", self.ring_read_only.try_clone()?);
         // Opened anew each time: copies would share the place up to which they are read.
         let tls = &self.config.supervisor.tls;
-        add("tls-cert", open(&tls.cert)?);
-        add("tls-key", open(&tls.key)?);
+        if !self.https.is_empty() {
+            add("tls-cert", open(&tls.cert)?);
+            add("tls-key", open(&tls.key)?);
+        }
         self.give_nodes();
         fds.extend(self.lines.iter().flat_map(Lines::hand_over));
         Ok(self.own_child(KVMD, self.accounts.kvmd_rights(), fds))

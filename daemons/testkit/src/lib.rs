@@ -45,7 +45,7 @@ supervisor: {journald: {start: false}}
 pub struct Appliance {
     dir: tempfile::TempDir,
     supervisor: Child,
-    /// `https://127.0.0.1:PORT`.
+    /// `https://127.0.0.1:PORT`, or `http` where the settings have no HTTPS.
     pub url: String,
 }
 
@@ -198,7 +198,7 @@ pub fn skip(why: &str) {
 /// The line with the URL; the rest of the output is read away, so that the supervisor never waits for us.
 fn url_of(supervisor: &mut Child) -> anyhow::Result<String> {
     let mut lines = BufReader::new(supervisor.stdout.take().context("no output")?).lines();
-    let url = lines.by_ref().map_while(Result::ok).find(|line| line.starts_with("https://"));
+    let url = lines.by_ref().map_while(Result::ok).find(|line| line.starts_with("http"));
     std::thread::spawn(move || lines.for_each(drop));
     url.map(|url| url.trim_end_matches('/').to_owned())
         .context("kvmd-supervisor ended without printing a URL")

@@ -56,3 +56,10 @@ fn a_bad_setting_stops_the_start_and_says_where() {
     let error = format!("{:#}", Appliance::start("kvmd:\n  streamer:\n    quality: 200\n").unwrap_err());
     assert!(error.contains("settings.yaml:3") && error.contains("kvmd.streamer.quality"), "{error}");
 }
+
+#[test]
+fn without_https_no_certificate_is_needed() {
+    let appliance = Appliance::start("nginx: {https: {enabled: false}}").unwrap();
+    assert_eq!(appliance.get("/info?fields=auth").unwrap().status, 200, "{}", appliance.log());
+    appliance.stop().unwrap();
+}

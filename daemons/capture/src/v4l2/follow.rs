@@ -7,7 +7,7 @@
 //!    └─┘ or at an event                     └──▶ Lost: to be opened anew
 //! ```
 //!
-//! One buffer is ours between two pictures: the newest one, so that it can be encoded again and compared with the next.
+//! One buffer is ours between two pictures: the newest one, so that it can be encoded again.
 //! All others are with the driver; of several filled ones the newest is taken and the rest goes back at once.
 
 use std::io;
@@ -305,7 +305,8 @@ impl<N: Node> Follow<N> {
         Some(self.node.since_boot().saturating_sub(filled.captured?))
     }
 
-    /// Makes a picture the one that is shown, unless it is equal to that.
+    /// Makes a picture the one that is shown. Whether it is equal to the one before is for the encoder to say: it reads every
+    /// line once in any case, and a receiver's memory may be slow to read.
     fn show(&mut self, filled: Filled) -> News {
         let now = self.node.now();
         let since_boot = self.node.since_boot();
@@ -314,19 +315,14 @@ impl<N: Node> Follow<N> {
         self.stalls = 0;
         let Phase::Running { alive, held, .. } = &mut self.phase else { return News::Same };
         *alive = now;
-        let bytes = |filled: &Filled| self.node.bytes(filled.index, filled.len_bytes);
-        let same = held.as_ref().is_some_and(|held| bytes(&held.filled) == bytes(&filled));
-        let useless = match same {
-            true => Some(filled),
-            false => held.replace(Held { filled, captured }).map(|held| held.filled),
-        };
+        let useless = held.replace(Held { filled, captured }).map(|held| held.filled);
         if let Some(useless) = useless
             && let Err(error) = self.node.give(useless.index)
         {
             // The driver has one buffer less; what is wrong with it shows when the next one is taken.
             log::debug!("{}: a buffer was not taken back: {error}", self.path.display());
         }
-        if same { News::Same } else { News::New }
+        News::New
     }
 
     /// The capture does not go on. Once it is started again, then the device is given up.
