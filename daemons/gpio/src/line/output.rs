@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use gpiocdev_uapi::v2::{self, LineFlags};
+use nix::errno::Errno;
 
 use super::{open_chip, read_all, refused, request};
 
@@ -157,12 +158,20 @@ impl Outputs {
         self.take()?;
         let Some(file) = &self.file else { return Err(io::ErrorKind::NotFound.into()) };
         ask(file).map_err(|error| {
-            // The chip is gone, as far as we can know; if it comes back, its lines have to be taken anew.
             let told = io::Error::new(error.kind(), format!("{}: {error}", self.chip.display()));
-            self.file = None;
+            // If the chip comes back, its lines have to be taken anew. After anything else they are still ours, and
+            // letting go of what is shared would leave us without: somebody else has it, and we could not take it.
+            if is_gone(&error) {
+                self.file = None;
+            }
             told
         })
     }
+}
+
+/// The kernel's word for lines of a chip that is not there any more.
+fn is_gone(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::ENODEV as i32)
 }
 
 #[cfg(test)]
@@ -188,5 +197,18 @@ mod tests {
         assert!(outputs.level(4).unwrap_err().to_string().contains("/nowhere/gpiochip0"));
         assert_eq!(outputs.set(5, true).unwrap_err().kind(), io::ErrorKind::InvalidInput);
         assert!(outputs.share().unwrap().is_none());
+    }
+
+    #[test]
+    fn lines_that_are_shared_are_kept_after_a_failure_unless_their_chip_is_gone() {
+        // It answers every question about lines with ENOTTY.
+        let nothing = File::open("/dev/null").unwrap();
+        let mut outputs = outputs("/nowhere/gpiochip0", &[4]).shared(nothing.into());
+        for _ in 0..2 {
+            outputs.check().unwrap_err();
+            outputs.set(4, false).unwrap_err();
+            assert!(outputs.share().unwrap().is_some());
+        }
+        assert!(is_gone(&io::Error::from_raw_os_error(Errno::ENODEV as i32)));
     }
 }
