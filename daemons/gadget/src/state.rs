@@ -13,6 +13,9 @@
 //!
 //! Some controllers say `configured` from the last binding until the host resets them. So after a binding the state
 //! counts from the next change on.
+//!
+//! The `UDC` file is read by a thread of its own: the kernel lets nobody read it while it binds or unbinds, and an
+//! unbind waits for the drive's storage, a slow card say. Until the name is known the last one counts.
 
 use std::fs::File;
 use std::io;
@@ -24,7 +27,7 @@ use std::time::Duration;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::Paths;
@@ -33,6 +36,10 @@ use crate::Paths;
 pub(crate) const CLASS: &str = "/sys/class/udc";
 /// How often is looked where nobody tells.
 const LOOK: Duration = Duration::from_secs(1);
+/// Longest wait for the controller's name at the beginning; it mostly takes microseconds.
+const FIRST: Duration = Duration::from_millis(250);
+/// Longest wait for it later, before what is known counts.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// How far the host has taken us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -92,18 +99,21 @@ impl UdcState {
     }
 }
 
-/// The state at this moment.
+/// The state at this moment. Waits for a binding or unbinding that is under way.
 #[must_use]
 pub fn read(paths: &Paths) -> UdcState {
     read_at(paths, CLASS.as_ref())
 }
 
 pub(crate) fn read_at(paths: &Paths, class: &Path) -> UdcState {
-    match paths.udc() {
-        Ok(Some(name)) => std::fs::read_to_string(class.join(name).join("state"))
-            .map_or(UdcState::NotAttached, |text| UdcState::parse(&text)),
-        _ => UdcState::Unbound,
-    }
+    of(paths.udc().ok().flatten().as_deref(), class)
+}
+
+/// The state of a gadget on that controller.
+fn of(name: Option<&str>, class: &Path) -> UdcState {
+    let Some(name) = name else { return UdcState::Unbound };
+    std::fs::read_to_string(class.join(name).join("state"))
+        .map_or(UdcState::NotAttached, |text| UdcState::parse(&text))
 }
 
 /// Tells the state as it changes, until `stop`. The same state is told again when the kernel says that something has
@@ -115,18 +125,24 @@ pub fn watch(paths: Paths, stop: CancellationToken) -> watch::Receiver<UdcState>
 }
 
 fn watch_at(paths: Paths, class: PathBuf, stop: CancellationToken) -> watch::Receiver<UdcState> {
-    let (sender, receiver) = watch::channel(read_at(&paths, &class));
+    let (names, first) = Names::start(paths.clone());
+    let (sender, receiver) = watch::channel(of(first.as_deref(), &class));
     tokio::spawn(async move {
         tokio::select! {
             () = stop.cancelled() => {}
             () = sender.closed() => {}
-            () = follow(&paths, &class, &sender) => {}
+            () = follow(&paths, &class, (names, first), &sender) => {}
         }
     });
     receiver
 }
 
-async fn follow(paths: &Paths, class: &Path, sender: &watch::Sender<UdcState>) {
+async fn follow(
+    paths: &Paths,
+    class: &Path,
+    (mut names, mut name): (Names, Option<String>),
+    sender: &watch::Sender<UdcState>,
+) {
     let mut bindings = Bindings::new(paths.gadget());
     let mut open: Option<Open> = None;
     let mut woken = None;
@@ -135,18 +151,24 @@ async fn follow(paths: &Paths, class: &Path, sender: &watch::Sender<UdcState>) {
     loop {
         // Before the name is read: a change after that wakes us.
         bindings.renew();
-        let name = paths.udc().ok().flatten();
+        names.ask();
+        let before = name.clone();
+        if let Ok(told) = tokio::time::timeout(PATIENCE, names.told()).await {
+            name = told;
+        }
         if open.as_ref().map(|open| &open.name) != name.as_ref() {
             open = name.clone().and_then(|name| Open::new(class, name).ok());
         }
         let read = match &open {
             Some(open) => open.read().unwrap_or(UdcState::NotAttached),
-            None => read_at(paths, class),
+            None => of(name.as_deref(), class),
         };
         match woken {
             // Until the controller tells, it shows what was before the binding.
             Some(Woken::Bound) => trusted = false,
             Some(Woken::Told | Woken::Looks) => trusted = true,
+            // A binding took so long that the name came late: as above.
+            Some(Woken::Named) => trusted &= name == before,
             None => {}
         }
         let state = if trusted || name.is_none() { read } else { UdcState::NotAttached };
@@ -155,12 +177,63 @@ async fn follow(paths: &Paths, class: &Path, sender: &watch::Sender<UdcState>) {
         woken = Some(tokio::select! {
             () = changed(open.as_ref()) => Woken::Told,
             () = bindings.changed() => Woken::Bound,
+            // It is asked for again at once: what came late may be old.
+            _ = names.told(), if names.asked => Woken::Named,
             () = tokio::time::sleep(LOOK) => {
                 // A controller that went and came back has another file of the same name.
                 open = None;
                 Woken::Looks
             }
         });
+    }
+}
+
+/// The thread that reads which controller the gadget is on: one reading at a time, however long it takes. It ends when
+/// nobody asks any more.
+struct Names {
+    ask: std::sync::mpsc::SyncSender<()>,
+    told: mpsc::Receiver<Option<String>>,
+    asked: bool,
+}
+
+impl Names {
+    /// Also the first name, unless that takes too long.
+    fn start(paths: Paths) -> (Self, Option<String>) {
+        let read = move || paths.udc().ok().flatten();
+        let (ask, asked) = std::sync::mpsc::sync_channel(1);
+        let (tell, told) = mpsc::channel(1);
+        let (tell_first, first) = std::sync::mpsc::sync_channel(1);
+        let body = move || {
+            // Nobody waits for that any more, or for any.
+            let _ = tell_first.send(read());
+            while asked.recv().is_ok() && tell.blocking_send(read()).is_ok() {}
+        };
+        if let Err(error) = std::thread::Builder::new().name("udc-name".to_owned()).spawn(body) {
+            log::error!("nobody can look which controller the USB gadget is on: {error}");
+        }
+        (Self { ask, told, asked: false }, first.recv_timeout(FIRST).ok().flatten())
+    }
+
+    /// Begins a reading, unless one is under way.
+    fn ask(&mut self) {
+        if self.told.try_recv().is_ok() {
+            self.asked = false;
+        }
+        if !self.asked {
+            self.asked = self.ask.try_send(()).is_ok();
+        }
+    }
+
+    /// What was read. Cancel-safe.
+    async fn told(&mut self) -> Option<String> {
+        match self.told.recv().await {
+            Some(name) => {
+                self.asked = false;
+                name
+            }
+            // There is no such thread.
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -171,6 +244,8 @@ enum Woken {
     Told,
     /// Somebody has bound or unbound the gadget, perhaps both.
     Bound,
+    /// The controller's name, after a long wait.
+    Named,
     /// Nothing, for a while.
     Looks,
 }
@@ -363,6 +438,24 @@ mod tests {
         std::fs::create_dir_all(fake.paths.gadget()).unwrap();
         fake.bind("a.usb");
         becomes(&mut states, UdcState::Suspended).await;
+    }
+
+    #[tokio::test]
+    async fn a_binding_that_takes_long_stops_nobody_but_the_thread_that_reads() {
+        let fake = Fake::new();
+        fake.state("a.usb", "configured");
+        // Like the kernel while it binds: nobody gets an answer until somebody writes.
+        std::fs::remove_file(fake.paths.udc_file()).unwrap();
+        nix::unistd::mkfifo(&fake.paths.udc_file(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let mut states = watch_at(fake.paths.clone(), fake.class(), CancellationToken::new());
+        tokio::time::sleep(LOOK + PATIENCE * 4).await;
+        assert_eq!(*states.borrow(), UdcState::Unbound, "others run on, and nothing is known yet");
+        let mut done = File::options().write(true).open(fake.paths.udc_file()).unwrap();
+        std::fs::remove_file(fake.paths.udc_file()).unwrap();
+        fake.bind("a.usb");
+        io::Write::write_all(&mut done, b"a.usb\n").unwrap();
+        drop(done);
+        becomes(&mut states, UdcState::Configured).await;
     }
 
     #[test]

@@ -123,12 +123,13 @@ impl Otg {
         let first = if bus.borrow().is_configured() { Presence::Here { arrival: 0 } } else { Presence::Away };
         let (presence_sender, presence) = watch::channel(first);
         let node = Place(settings.keyboard.device.clone());
+        let controller = settings.udc.map(|udc| controller(udc, bus.clone()));
         tokio::spawn(lights::follow(node, bus, leds_sender, presence_sender));
         Self {
             keyboard: port(settings.keyboard),
             absolute: settings.absolute.map(Mouse::new),
             relative: settings.relative.map(Mouse::new),
-            waker: Waker { udc: settings.udc, class: settings.udc_class, looked: None, complained: false },
+            waker: Waker { controller, class: settings.udc_class, looked: None, complained: false },
             last_absolute: settings.last_absolute.as_deref().and_then(open_last_report),
             leds,
             presence,
@@ -198,11 +199,32 @@ fn is_at_rest(report: &Report) -> bool {
     }
 }
 
+/// The controller the gadget is on, read from its `UDC` file again whenever the bus is another. Beside everything else:
+/// the kernel lets nobody read that file while it unbinds, however long the drive's storage makes it wait.
+fn controller(udc: PathBuf, mut bus: watch::Receiver<UdcState>) -> watch::Receiver<Option<String>> {
+    let (sender, receiver) = watch::channel(None);
+    tokio::spawn(async move {
+        loop {
+            bus.mark_unchanged();
+            let file = udc.clone();
+            let read = tokio::task::spawn_blocking(move || std::fs::read_to_string(file));
+            let name = read.await.ok().and_then(Result::ok).map(|text| text.trim().to_owned());
+            sender.send_replace(name.filter(|name| !name.is_empty()));
+            tokio::select! {
+                changed = bus.changed() => if changed.is_err() { return },
+                () = sender.closed() => return,
+            }
+        }
+    });
+    receiver
+}
+
 /// Wakes a sleeping host: writing to a controller's `srp` is a remote wake-up while the bus is suspended. The state of the
 /// controller rarely tells that (neither dwc2 nor dummy_hcd say so), the gadget's does.
 #[derive(Debug)]
 struct Waker {
-    udc: Option<PathBuf>,
+    /// Its name; `None` where nothing is ever woken.
+    controller: Option<watch::Receiver<Option<String>>>,
     class: PathBuf,
     looked: Option<Instant>,
     complained: bool,
@@ -219,12 +241,9 @@ impl Waker {
         if self.looked.is_some_and(|looked| now < looked + LOOK_FOR_SLEEP) {
             return;
         }
+        let Some(name) = self.controller.as_ref().and_then(|name| name.borrow().clone()) else { return };
         self.looked = Some(now);
-        let Some(udc) = self.udc.as_ref().and_then(|file| std::fs::read_to_string(file).ok()) else { return };
-        if udc.trim().is_empty() {
-            return;
-        }
-        let controller = self.class.join(udc.trim());
+        let controller = self.class.join(name);
         let suspended = std::fs::read_to_string(controller.join("gadget/suspended"));
         if suspended.is_ok_and(|text| text.trim() != "1") {
             return;
@@ -239,5 +258,31 @@ impl Waker {
             }
             Err(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_controller_s_name_is_not_waited_for_and_a_sleeping_host_is_woken_once_it_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let (udc, class) = (dir.path().join("UDC"), dir.path().join("class"));
+        let controller = class.join("a.usb");
+        std::fs::create_dir_all(controller.join("gadget")).unwrap();
+        std::fs::write(controller.join("gadget/suspended"), "1\n").unwrap();
+        // Like the kernel while it binds: nobody gets an answer until somebody writes.
+        nix::unistd::mkfifo(&udc, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let (_bus, states) = watch::channel(UdcState::Configured);
+        let mut name = super::controller(udc.clone(), states);
+        let mut waker = Waker { controller: Some(name.clone()), class, looked: None, complained: false };
+        waker.wake();
+        assert!(!controller.join("srp").exists());
+        let writer = std::thread::spawn(move || std::fs::write(udc, "a.usb\n"));
+        tokio::time::timeout(Duration::from_secs(20), name.wait_for(Option::is_some)).await.unwrap().unwrap();
+        writer.join().unwrap().unwrap();
+        waker.wake();
+        assert_eq!(std::fs::read_to_string(controller.join("srp")).unwrap(), "1");
     }
 }
