@@ -29,6 +29,13 @@ pub enum PinUse {
 }
 
 impl PinUse {
+    /// Forgets the first level: the output keeps what it is.
+    pub(crate) fn keep(&mut self) {
+        if let Self::Output { initial, .. } = self {
+            *initial = None;
+        }
+    }
+
     /// The pin, in the driver's own words.
     #[must_use]
     pub fn pin(&self) -> &str {
@@ -61,6 +68,12 @@ pub trait Driver: Send {
     /// # Errors
     /// [`Offline`] when the pins cannot be taken; the owner logs it once and goes on.
     fn attach(&mut self, pins: &[PinUse], wake: Wake) -> Result<(), Offline>;
+
+    /// Whether its outputs keep their levels when we end. Then they are set to their first levels only when the appliance
+    /// starts, and a process after that finds them as they are.
+    fn keeps_levels(&self) -> bool {
+        false
+    }
 
     /// The level of a pin.
     ///

@@ -112,7 +112,7 @@ impl Slow for Relays {
         while let Some((pin, level)) =
             self.initial.first_key_value().map(|(pin, level)| (pin.clone(), *level))
         {
-            self.set(&pin, level)?;
+            self.switch(&pin, level)?;
             self.initial.remove(&pin);
         }
         let states = self.board.states().map_err(|error| error.to_string())?;
@@ -124,6 +124,14 @@ impl Slow for Relays {
     }
 
     fn set(&mut self, pin: &str, level: bool) -> Result<(), String> {
+        // Whatever comes of it: what somebody wants now is later than the start.
+        self.initial.remove(pin);
+        self.switch(pin, level)
+    }
+}
+
+impl Relays {
+    fn switch(&mut self, pin: &str, level: bool) -> Result<(), String> {
         let relay = pin.parse().map_err(|_| format!("{pin:?} is no relay"))?;
         self.board.set(relay, level).map_err(|error| error.to_string())
     }
@@ -165,6 +173,10 @@ impl Driver for HidRelay {
         Ok(())
     }
 
+    fn keeps_levels(&self) -> bool {
+        true
+    }
+
     fn read(&mut self, pin: &str) -> Result<bool, Offline> {
         self.worker()?.read(pin)
     }
@@ -185,6 +197,19 @@ mod tests {
         assert_eq!(order(8, true), None);
         assert_eq!(states(b"ABCDE\0\0\x05"), Some([true, false, true, false, false, false, false, false]));
         assert_eq!(states(b"ABCDE\0\0"), None);
+    }
+
+    #[test]
+    fn a_relay_that_is_switched_before_its_board_is_there_has_no_first_level_any_more() {
+        let mut relays = Relays {
+            board: Board::new("/nowhere/hidraw7".into()),
+            pins: vec!["0".to_owned(), "1".to_owned()],
+            initial: BTreeMap::from([("0".to_owned(), false), ("1".to_owned(), false)]),
+        };
+        relays.look().unwrap_err();
+        assert_eq!(relays.initial.len(), 2);
+        relays.set("0", true).unwrap_err();
+        assert_eq!(relays.initial.keys().collect::<Vec<_>>(), ["1"]);
     }
 
     #[test]

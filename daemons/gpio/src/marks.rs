@@ -4,7 +4,8 @@
 //! line is driven; whoever started us has it too, and ends what it finds there, and what it could not end we do when we
 //! start again.
 //!
-//! The file: the length of the text in four bytes, little endian, then one name a line.
+//! The file: the length of the text in four bytes, little endian, then one name a line. Its last byte is 1 once some
+//! process has started with it: then the appliance is not new, and hardware that keeps its levels keeps them.
 
 use std::fs::File;
 use std::io;
@@ -13,6 +14,8 @@ use std::os::unix::fs::FileExt;
 
 /// Bytes of the file, and no more ever. Names that do not fit are not marked; a name has at most 255 letters.
 const LEN: usize = 16 * 1024;
+/// Where it stands that somebody has started. The names end before it.
+const STARTED: usize = LEN - 1;
 
 /// The file.
 #[derive(Debug)]
@@ -42,7 +45,7 @@ impl Marks {
         let mut bytes = vec![0; 4];
         for name in channels {
             let name = name.as_ref();
-            if bytes.len() + name.len() < LEN {
+            if bytes.len() + name.len() < STARTED {
                 bytes.extend(name.bytes().chain([b'\n']));
             }
         }
@@ -52,6 +55,17 @@ impl Marks {
         }
         // In one call: a process is not killed in the middle of one.
         self.0.write_all_at(&bytes, 0)
+    }
+
+    /// Notes that a process starts with this file, and tells whether it is the first one.
+    ///
+    /// # Errors
+    /// The kernel's word.
+    pub fn start(&self) -> io::Result<bool> {
+        let mut started = [0];
+        self.0.read_exact_at(&mut started, STARTED as u64)?;
+        self.0.write_all_at(&[1], STARTED as u64)?;
+        Ok(started == [0])
     }
 
     /// What is marked. Whatever else is in the file is nothing.
@@ -100,6 +114,17 @@ mod tests {
         ours.set(std::iter::repeat_n(name.as_str(), 1000)).unwrap();
         let found = ours.get();
         assert!(found.len() > 60 && found.iter().all(|found| *found == name));
+    }
+
+    #[test]
+    fn only_the_first_start_is_the_first_whatever_is_marked() {
+        let ours = marks();
+        ours.set(std::iter::repeat_n("x", LEN)).unwrap();
+        assert!(ours.start().unwrap(), "no name reaches that far");
+        ours.set(std::iter::repeat_n("x", LEN)).unwrap();
+        let theirs = Marks(ours.0.try_clone().unwrap());
+        assert!(!theirs.start().unwrap() && !ours.start().unwrap());
+        assert!(theirs.get().iter().all(|name| name == "x"));
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 //!
 //! Pin `udc` is the cable: on while the gadget is bound to its controller. Any other pin is a function by its name,
 //! `mass_storage.usb0` say: on while it is part of what the host sees. Changing that takes the cable out for a moment.
+//! `initial` says nothing here: the gadget is made by the supervisor, and a start of ours unplugs nothing.
 
 use std::fs;
 use std::io;
@@ -58,7 +59,6 @@ struct Cable {
     pins: Vec<String>,
     /// The controller it was seen at last.
     bound: Option<String>,
-    initial: Vec<(String, bool)>,
 }
 
 impl Cable {
@@ -128,10 +128,6 @@ fn named(path: &std::path::Path, error: &io::Error) -> io::Error {
 
 impl Slow for Cable {
     fn look(&mut self) -> Seen {
-        while let Some((pin, level)) = self.initial.last().cloned() {
-            self.set(&pin, level)?;
-            self.initial.pop();
-        }
         let cable = self.is_in().map_err(|error| error.to_string())?;
         let level = |pin: &String| {
             let level =
@@ -170,14 +166,9 @@ impl Driver for OtgConf {
         if let Some(pin) = pins.iter().map(PinUse::pin).find(|pin| !is_pin(pin)) {
             return Err(Offline(format!("{pin:?} is neither udc nor the name of a function")));
         }
-        let mut cable =
-            Cable { settings: self.settings.clone(), pins: Vec::new(), bound: None, initial: Vec::new() };
-        for pin in pins {
-            cable.pins.push(pin.pin().to_owned());
-            if let PinUse::Output { pin, initial: Some(level) } = pin {
-                cable.initial.push((pin.clone(), *level));
-            }
-        }
+        // No first levels: what the gadget is at the start is the business of whoever made it.
+        let pins = pins.iter().map(|pin| pin.pin().to_owned()).collect();
+        let cable = Cable { settings: self.settings.clone(), pins, bound: None };
         self.worker = Some(Worker::start(cable, LOOK, wake)?);
         Ok(())
     }
@@ -205,7 +196,7 @@ mod tests {
         fs::write(paths.udc_file(), "fe980000.usb\n").unwrap();
         let settings = Settings { paths, init_delay: Duration::ZERO, ..Settings::default() };
         let pins = vec![UDC.to_owned(), "mass_storage.usb0".to_owned()];
-        (dir, Cable { settings, pins, bound: None, initial: Vec::new() })
+        (dir, Cable { settings, pins, bound: None })
     }
 
     #[test]
@@ -216,6 +207,19 @@ mod tests {
         assert!(!cable.look().unwrap()[UDC]);
         cable.set(UDC, true).unwrap();
         assert_eq!(fs::read_to_string(cable.settings.paths.udc_file()).unwrap(), "fe980000.usb\n");
+    }
+
+    #[test]
+    fn a_start_unplugs_nothing_whatever_the_first_levels_are() {
+        let (_dir, cable) = cable();
+        let mut driver = OtgConf::new(cable.settings.clone());
+        let output = |pin: &str| PinUse::Output { pin: pin.to_owned(), initial: Some(false) };
+        symlink("x", cable.settings.paths.link("mass_storage.usb0")).unwrap();
+        driver.attach(&[output(UDC), output("mass_storage.usb0")], Wake::default()).unwrap();
+        // Its end has looked at least once.
+        drop(driver);
+        assert_eq!(fs::read_to_string(cable.settings.paths.udc_file()).unwrap(), "fe980000.usb\n");
+        assert!(cable.settings.paths.link("mass_storage.usb0").symlink_metadata().is_ok());
     }
 
     #[test]

@@ -160,9 +160,19 @@ impl Owner {
             }
             uses.entry(channel.hw.driver.clone()).or_default().push(pin_use(channel));
         }
+        // Without marks every start is the first: nobody has told us of one before.
+        let is_first = marks.as_ref().is_none_or(|marks| {
+            marks.start().unwrap_or_else(|error| {
+                log::error!("outputs are not set to their first levels: {error}");
+                false
+            })
+        });
         let wake = Wake::default();
         for (name, driver) in &mut drivers {
-            let pins = uses.remove(name).unwrap_or_default();
+            let mut pins = uses.remove(name).unwrap_or_default();
+            if driver.keeps_levels() && !is_first {
+                pins.iter_mut().for_each(PinUse::keep);
+            }
             if let Err(Offline(why)) = driver.attach(&pins, wake.clone()) {
                 log::warn!("gpio driver {name:?} is offline: {why}");
             }

@@ -198,6 +198,10 @@ impl Driver for Pwm {
         self.catch_up()
     }
 
+    fn keeps_levels(&self) -> bool {
+        true
+    }
+
     fn read(&mut self, pin: &str) -> Result<bool, Offline> {
         self.catch_up()?;
         let channel = self.settings.channel(pin);

@@ -263,3 +263,43 @@ async fn a_pulse_is_marked_before_it_begins_and_until_it_has_ended_and_a_switch_
     owner.await.unwrap();
     assert!(theirs.get().is_empty(), "stopping has ended it");
 }
+
+/// Channels of a PWM chip keep their levels without us; a driver without hardware does not.
+#[tokio::test(start_paused = true)]
+async fn a_restart_moves_nothing_that_keeps_its_level_and_a_new_appliance_sets_first_levels() {
+    let dir = tempfile::tempdir().unwrap();
+    let chip = gpio::pwm::Settings { class: dir.path().to_owned(), ..gpio::pwm::Settings::default() };
+    std::fs::create_dir_all(chip.channel("3")).unwrap();
+    for file in ["period", "duty_cycle", "enable"] {
+        std::fs::write(chip.channel("3").join(file), "0\n").unwrap();
+    }
+    let run = |marks: Option<Marks>| {
+        let (chip, noop) = (gpio::pwm::Pwm::new(chip.clone()), Noop::new());
+        let pins = noop.pins();
+        let drivers = Drivers::from([
+            ("n".to_owned(), Box::new(noop) as Box<dyn gpio::Driver>),
+            ("p".to_owned(), Box::new(chip) as Box<dyn gpio::Driver>),
+        ]);
+        let mut settings = settings();
+        settings.scheme.get_mut("relay").unwrap().hw.driver = "p".to_owned();
+        let stop = CancellationToken::new();
+        let (gpio, owner) = gpio::spawn_marked(settings, drivers, marks, stop.clone()).unwrap();
+        Board { gpio, pins, stop, owner }
+    };
+    let (_marks, file) = Marks::create().unwrap();
+    for on_at_start in [false, true, true] {
+        let board = run(Some(Marks::new(file.try_clone().unwrap())));
+        assert_eq!(board.output("relay").state, on_at_start);
+        assert_eq!(board.written("7"), [true], "this one has forgotten it");
+        board.gpio.switch("relay", true, true).await.unwrap();
+        board.stop.cancel();
+        board.owner.await.unwrap();
+    }
+    for marks in [Some(Marks::create().unwrap().0), None] {
+        let board = run(marks);
+        assert!(!board.output("relay").state);
+        board.gpio.switch("relay", true, true).await.unwrap();
+        board.stop.cancel();
+        board.owner.await.unwrap();
+    }
+}
