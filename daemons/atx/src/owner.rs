@@ -1,5 +1,7 @@
 //! The task that owns the lines, and the handle everybody else has.
 
+use std::time::Duration;
+
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
@@ -9,6 +11,8 @@ use crate::{Acts, Click, Error, Leds, Line, Lines, Policy, PowerAction, Settings
 
 /// Requests that may wait for the owner at once. It answers in microseconds: more than this is a flood.
 const QUEUE: usize = 16;
+/// How often a line that could not be let go is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 enum Want {
     Click(Click),
@@ -80,9 +84,10 @@ pub fn spawn(
     let (publish, state) = watch::channel(first);
     let owner = Owner {
         policy: Policy::new(settings),
-        held: Held { lines, down: Vec::new() },
+        held: Held { lines, down: Vec::new(), stuck: Vec::new() },
         waiting: Waiting::default(),
         publish,
+        again: None,
     };
     let task = tokio::spawn(owner.run(inbox, leds, stop));
     (Atx { requests: Some(requests), state }, task)
@@ -92,26 +97,55 @@ pub fn spawn(
 struct Held<L: Lines> {
     lines: L,
     down: Vec<Line>,
+    /// Those of them that should not be down, and why they are.
+    stuck: Vec<(Line, Error)>,
 }
 
 impl<L: Lines> Held<L> {
     fn press(&mut self, line: Line) -> Result<(), Error> {
+        self.stuck.retain(|(stuck, _)| *stuck != line);
         // Noted first: a press that failed half-way is let go as well.
-        self.down.push(line);
+        if !self.down.contains(&line) {
+            self.down.push(line);
+        }
         self.lines.drive(line, true)
     }
 
     fn release(&mut self, line: Line) {
-        self.down.retain(|held| *held != line);
-        if let Err(error) = self.lines.drive(line, false) {
-            log::error!("the target's {line} button may still be held: {error}");
+        let was_stuck = self.fault(line).is_some();
+        self.stuck.retain(|(stuck, _)| *stuck != line);
+        match self.lines.drive(line, false) {
+            Ok(()) => {
+                self.down.retain(|held| *held != line);
+                if was_stuck {
+                    log::info!("the target's {line} button is let go");
+                }
+            }
+            Err(error) => {
+                if !was_stuck {
+                    log::error!("the target's {line} button may still be held: {error}");
+                }
+                self.stuck.push((line, error));
+            }
+        }
+    }
+
+    /// Why a line that should be let go is not.
+    fn fault(&self, line: Line) -> Option<&Error> {
+        self.stuck.iter().find(|(stuck, _)| *stuck == line).map(|(_, why)| why)
+    }
+
+    /// Tries again what could not be let go.
+    fn free(&mut self) {
+        for (line, _) in self.stuck.clone() {
+            self.release(line);
         }
     }
 }
 
 impl<L: Lines> Drop for Held<L> {
     fn drop(&mut self) {
-        for line in std::mem::take(&mut self.down) {
+        for line in self.down.clone() {
             self.release(line);
         }
     }
@@ -138,6 +172,8 @@ struct Owner<L: Lines> {
     held: Held<L>,
     waiting: Waiting,
     publish: watch::Sender<State>,
+    /// When what could not be let go is tried again.
+    again: Option<Instant>,
 }
 
 impl<L: Lines> Owner<L> {
@@ -154,6 +190,10 @@ impl<L: Lines> Owner<L> {
                 biased;
                 () = stop.cancelled() => return,
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => self.advance(),
+                () = sleep_until(self.again.unwrap_or_else(Instant::now)), if self.again.is_some() => {
+                    self.held.free();
+                    self.again = None;
+                }
                 changed = leds.changed(), if lights_live => lights_live = changed.is_ok(),
                 request = inbox.recv() => match request {
                     Some(request) => {
@@ -163,6 +203,9 @@ impl<L: Lines> Owner<L> {
                     }
                     None => return self.wind_down().await,
                 },
+            }
+            if self.again.is_none() && !self.held.stuck.is_empty() {
+                self.again = Some(Instant::now() + TRY_AGAIN);
             }
             let leds = *leds.borrow();
             self.show(leds);
@@ -212,7 +255,7 @@ impl<L: Lines> Owner<L> {
                 Step::Release(line) => self.held.release(line),
                 Step::Done(line) => {
                     if let Some(reply) = self.waiting.of(line).take() {
-                        let _ = reply.send(Ok(()));
+                        let _ = reply.send(self.held.fault(line).cloned().map_or(Ok(()), Err));
                     }
                 }
             }

@@ -162,6 +162,53 @@ async fn a_line_that_cannot_be_pressed_is_told_and_the_button_is_free() {
     panel.atx.click(Click::Power, true).await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_line_that_cannot_be_let_go_is_tried_again_until_it_is() {
+    let panel = panel();
+    panel.atx.click(Click::Power, false).await.unwrap();
+    panel.fake.set_broken(Some("no power supply"));
+    panel.atx.subscribe().wait_for(|state| !state.busy).await.unwrap();
+    assert_eq!(panel.fake.moves(), [PRESS]);
+    panel.fake.set_broken(None);
+    let freed = async {
+        while panel.fake.moves() != [PRESS, RELEASE] {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(2), freed).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(panel.fake.moves(), [PRESS, RELEASE], "and then no more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_press_of_a_line_that_was_not_let_go_is_not_cut_short() {
+    let panel = panel();
+    panel.atx.click(Click::Power, false).await.unwrap();
+    panel.fake.set_broken(Some("no power supply"));
+    panel.atx.subscribe().wait_for(|state| !state.busy).await.unwrap();
+    panel.fake.set_broken(None);
+    let start = Instant::now();
+    panel.atx.click(Click::PowerLong, true).await.unwrap();
+    assert_eq!(start.elapsed(), Duration::from_millis(6500));
+    assert_eq!(panel.fake.moves(), [PRESS, PRESS, RELEASE]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_is_told_of_a_line_that_is_still_held_and_the_end_lets_go_of_it() {
+    let Panel { atx, fake, stop, owner } = panel();
+    let waiting = tokio::spawn({
+        let atx = atx.clone();
+        async move { atx.click(Click::Power, true).await }
+    });
+    atx.subscribe().wait_for(|state| state.busy).await.unwrap();
+    fake.set_broken(Some("no power supply"));
+    assert!(matches!(waiting.await.unwrap(), Err(Error::Line { line: Line::Power, .. })));
+    fake.set_broken(None);
+    stop.cancel();
+    owner.await.unwrap();
+    assert_eq!(fake.moves(), [PRESS, RELEASE]);
+}
+
 #[tokio::test]
 async fn without_a_front_panel_everything_is_refused() {
     let atx = Atx::disabled();
