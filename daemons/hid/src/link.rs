@@ -85,6 +85,17 @@ pub trait Link: Send {
         None
     }
 
+    /// What lets go of whatever a process before this one may have left down when it died: said once when the host is
+    /// first here, until it takes it. Nothing where somebody else sees to that.
+    fn left_behind(&self) -> Vec<Report> {
+        Vec::new()
+    }
+
+    /// A few dozen reports a second are all it carries: movements that wait become one.
+    fn is_slow(&self) -> bool {
+        false
+    }
+
     /// Starts the far end of the cable anew, where it has a mind of its own.
     ///
     /// # Errors
@@ -123,6 +134,14 @@ impl<L: Link + ?Sized> Link for Box<L> {
 
     fn presence(&self) -> Option<watch::Receiver<Presence>> {
         (**self).presence()
+    }
+
+    fn left_behind(&self) -> Vec<Report> {
+        (**self).left_behind()
+    }
+
+    fn is_slow(&self) -> bool {
+        (**self).is_slow()
     }
 
     fn reset(&mut self) -> Result<(), Error> {

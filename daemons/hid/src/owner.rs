@@ -41,6 +41,8 @@ pub(crate) struct Owner<L: Link> {
     link: L,
     keyboard: Keyboard,
     absolute: AbsoluteMouse,
+    /// Where a process before this one left the pointer, as the bytes of a report.
+    left_at: [u8; 4],
     relative: RelativeMouse,
     output: MouseOutput,
     jiggler: Schedule,
@@ -79,10 +81,19 @@ impl<L: Link> Owner<L> {
             settings,
             link,
             absolute,
+            left_at: [0; 4],
             output,
             presence,
             state,
         };
+        for report in owner.link.left_behind() {
+            if let Report::Absolute([_, x0, x1, y0, y1, ..]) = report {
+                owner.left_at = [x0, x1, y0, y1];
+            }
+            // Tried for the first time when the host is here.
+            let owed = Owed { report, handed_over: false, tries_left: 0, at: Instant::now() };
+            *owner.delivery(report.device()) = Delivery { online: false, used: true, owed: Some(owed) };
+        }
         let available = owner.settings.mice.outputs();
         owner.state.mouse.outputs.available = available.iter().map(|output| output.name()).collect();
         owner.refresh();
@@ -290,7 +301,13 @@ impl<L: Link> Owner<L> {
     pub(crate) fn current(&self, device: Device) -> Report {
         match device {
             Device::Keyboard => self.keyboard.report(),
-            Device::AbsoluteMouse => self.absolute.report(),
+            Device::AbsoluteMouse => match (self.absolute.report(), self.absolute.position()) {
+                (Report::Absolute([buttons, ..]), None) => {
+                    let [x0, x1, y0, y1] = self.left_at;
+                    Report::Absolute([buttons, x0, x1, y0, y1, 0, 0])
+                }
+                (report, _) => report,
+            },
             Device::RelativeMouse => self.relative.report(),
         }
     }
@@ -416,6 +433,48 @@ mod tests {
         rig.pass(PAUSE);
         // Not the notch of long ago.
         assert_eq!(rig.host.take(), [Report::Absolute([0; 7])]);
+    }
+
+    /// A cable whose last holder died.
+    #[derive(Debug)]
+    struct Inherited(Recorder, Vec<Report>);
+
+    impl Link for Inherited {
+        fn send(&mut self, report: &Report) -> Result<(), link::Error> {
+            self.0.send(report)
+        }
+
+        fn left_behind(&self) -> Vec<Report> {
+            self.1.clone()
+        }
+    }
+
+    #[test]
+    fn what_was_left_behind_is_released_until_the_host_takes_it_and_moves_no_pointer() {
+        let (link, host) = Recorder::new();
+        let left = vec![Report::Keyboard([0; 8]), Report::Absolute([0, 1, 2, 3, 4, 0, 0])];
+        let mut owner = Owner::new(Settings::default(), Inherited(link, left.clone()), 1);
+        let mut now = Instant::now();
+        let pass = |owner: &mut Owner<Inherited>, now: &mut Instant| {
+            *now += SLOW_RETRY;
+            owner.tick(*now, *now);
+        };
+        owner.handle(Task::Present(Presence::Away), now);
+        pass(&mut owner, &mut now);
+        assert_eq!(host.attempts(), 0, "nobody is there");
+        host.set_cut(true);
+        owner.handle(Task::Present(Presence::Here { arrival: 1 }), now);
+        // Longer than reports are tried for their own sake.
+        for _ in 0..200 {
+            pass(&mut owner, &mut now);
+        }
+        assert!(!owner.state().keyboard.online);
+        host.set_cut(false);
+        for _ in 0..3 {
+            pass(&mut owner, &mut now);
+        }
+        assert_eq!(host.take(), left);
+        assert!(owner.state().keyboard.online && owner.state().mouse.online);
     }
 
     #[test]

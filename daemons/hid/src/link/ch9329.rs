@@ -73,6 +73,23 @@ impl Ch9329 {
     }
 }
 
+/// Nothing is down.
+const AT_REST: [Report; 3] = [Report::Keyboard([0; 8]), Report::Absolute([0; 7]), Report::Relative([0; 5])];
+
+/// The longest wait for an answer in [`let_go`].
+const PROMPT: Duration = Duration::from_millis(200);
+
+/// Releases everything at the chip for somebody whose [`Ch9329`] has died. Blocks for less than a second.
+///
+/// # Errors
+/// What went wrong last; the other reports were sent all the same, unless the port cannot be opened.
+pub fn let_go(mut settings: Settings) -> std::io::Result<()> {
+    settings.read_timeout = settings.read_timeout.min(PROMPT);
+    let mut line = Line::new(settings, watch::Sender::default(), watch::Sender::new(Presence::Broken))?;
+    let outcomes = AT_REST.map(|report| line.order(&Command::report(&report)));
+    outcomes.into_iter().collect::<Result<(), _>>().map_err(std::io::Error::other)
+}
+
 impl Link for Ch9329 {
     fn send(&mut self, report: &Report) -> Result<(), Error> {
         self.order(Command::report(report))
@@ -84,6 +101,16 @@ impl Link for Ch9329 {
 
     fn presence(&self) -> Option<watch::Receiver<Presence>> {
         Some(self.presence.clone())
+    }
+
+    /// The chip holds what it was told last, whatever becomes of us. Where the pointer is it does not say, so that it
+    /// ends in the corner.
+    fn left_behind(&self) -> Vec<Report> {
+        AT_REST.to_vec()
+    }
+
+    fn is_slow(&self) -> bool {
+        true
     }
 
     fn reset(&mut self) -> Result<(), Error> {

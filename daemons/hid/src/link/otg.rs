@@ -24,12 +24,15 @@ mod lights;
 mod node;
 mod port;
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use gadget::{LastReport, UdcState};
 use hid_wire::{Device, Leds, Report};
 use log::{debug, info};
+use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use tokio::sync::watch;
 
 use super::{Error, Link, Presence};
@@ -94,6 +97,7 @@ pub struct Otg {
     relative: Option<Mouse>,
     waker: Waker,
     last_absolute: Option<LastReport>,
+    left_at: Option<[u8; 4]>,
     leds: watch::Receiver<Leds>,
     presence: watch::Receiver<Presence>,
 }
@@ -130,6 +134,7 @@ impl Otg {
             absolute: settings.absolute.map(Mouse::new),
             relative: settings.relative.map(Mouse::new),
             waker: Waker { controller, class: settings.udc_class, looked: None, complained: false },
+            left_at: settings.last_absolute.as_deref().and_then(last_position),
             last_absolute: settings.last_absolute.as_deref().and_then(open_last_report),
             leds,
             presence,
@@ -182,6 +187,23 @@ impl Link for Otg {
     fn presence(&self) -> Option<watch::Receiver<Presence>> {
         Some(self.presence.clone())
     }
+
+    /// The supervisor lets go as well, but a host that sleeps does not hear it. The absolute mouse is left alone where
+    /// nobody knows where the pointer is: a report would move it.
+    fn left_behind(&self) -> Vec<Report> {
+        let absolute = self.left_at.filter(|_| self.absolute.is_some());
+        let absolute = absolute.map(|[x0, x1, y0, y1]| Report::Absolute([0, x0, x1, y0, y1, 0, 0]));
+        let relative = self.relative.is_some().then_some(Report::Relative([0; 5]));
+        [Report::Keyboard([0; 8])].into_iter().chain(absolute).chain(relative).collect()
+    }
+}
+
+/// Where the pointer was last sent, if anybody has sent it anywhere. Its bytes are those of a report.
+fn last_position(path: &Path) -> Option<[u8; 4]> {
+    let file = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(path).ok()?;
+    let mut place = [0; 4];
+    file.read_exact_at(&mut place, 1).ok()?;
+    Some(place)
 }
 
 /// The file is somebody else's to make; without it the pointer ends in the corner after a crash.
@@ -284,5 +306,21 @@ mod tests {
         writer.join().unwrap().unwrap();
         waker.wake();
         assert_eq!(std::fs::read_to_string(controller.join("srp")).unwrap(), "1");
+    }
+
+    #[tokio::test]
+    async fn the_absolute_mouse_is_released_only_where_its_position_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let last = dir.path().join("last-absolute");
+        let left = || {
+            let settings = Settings { last_absolute: Some(last.clone()), ..Settings::default() };
+            Otg::new(settings, watch::channel(UdcState::Unbound).1).left_behind()
+        };
+        let others = [Report::Keyboard([0; 8]), Report::Relative([0; 5])];
+        assert_eq!(left(), others);
+        std::fs::write(&last, []).unwrap();
+        assert_eq!(left(), others, "nobody has sent anything");
+        std::fs::write(&last, [1, 2, 3, 4, 5, 6, 7]).unwrap();
+        assert_eq!(left(), [others[0], Report::Absolute([0, 2, 3, 4, 5, 0, 0]), others[1]]);
     }
 }

@@ -102,6 +102,11 @@ impl Line {
         Ok(())
     }
 
+    /// One order, whether or not anybody is taken to be there.
+    pub(super) fn order(&mut self, command: &Command) -> Result<(), Error> {
+        self.exchange(command).map(drop)
+    }
+
     /// Asks for lights and for the host.
     fn ask(&mut self) {
         if let Ok(Answer::Info(info)) = self.exchange(&Command::GetInfo) {

@@ -165,6 +165,8 @@ impl Rig {
         let (hid, _) = crate::spawn(crate::Settings::default(), link, stop.clone()).unwrap();
         let rig = Self { chip, hid, _stop: stop.drop_guard() };
         rig.until(|state| state.online && state.keyboard.online && state.mouse.online).await;
+        rig.hid.flush().await;
+        let _ = rig.chip.obeyed();
         rig
     }
 
@@ -207,6 +209,47 @@ async fn reports_reach_the_chip_and_its_lights_come_back() {
     );
     rig.chip.with(|manners| manners.leds = 0b011);
     rig.until(|state| state.keyboard.leds == Leds { num: true, caps: true, scroll: false }).await;
+}
+
+const RELEASES: [&str; 3] = ["0000000000000000", "02000000000000", "0100000000"];
+
+fn data(frames: &[Frame]) -> Vec<String> {
+    frames.iter().map(|frame| hex::encode(&frame.data)).collect()
+}
+
+#[tokio::test]
+async fn what_a_predecessor_left_down_is_released_once_when_the_chip_is_first_there() {
+    let chip = Chip::new();
+    chip.with(|manners| manners.refuse = 2);
+    let link = Ch9329::new(chip.settings()).unwrap();
+    let stop = CancellationToken::new();
+    let (hid, _) = crate::spawn(crate::Settings::default(), link, stop.clone()).unwrap();
+    let mut state = hid.subscribe();
+    let all = state.wait_for(|state| state.keyboard.online && state.mouse.online);
+    tokio::time::timeout(PATIENCE, all).await.unwrap().unwrap();
+    chip.until(|manners| manners.obeyed.len() >= 3);
+    hid.inject(Event::Key { key: Key::KEY_A, pressed: true, finish: false });
+    hid.flush().await;
+    let mut said = data(&chip.obeyed());
+    assert_eq!(said.pop().unwrap(), "0000040000000000");
+    said.sort();
+    let mut releases = RELEASES.map(str::to_owned);
+    releases.sort();
+    assert_eq!(said, releases, "each until it is taken, and once");
+    stop.cancel();
+}
+
+#[test]
+fn letting_go_releases_everything_and_waits_for_no_chip() {
+    let mut chip = Chip::new();
+    let_go(chip.settings()).unwrap();
+    assert_eq!(data(&chip.obeyed()), RELEASES);
+    // One lost answer keeps nothing from being sent.
+    chip.with(|manners| manners.lose = 1);
+    let_go(chip.settings()).unwrap_err();
+    assert_eq!(data(&chip.obeyed()), RELEASES);
+    chip.unplug();
+    let_go(chip.settings()).unwrap_err();
 }
 
 #[tokio::test]
