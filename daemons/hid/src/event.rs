@@ -1,6 +1,6 @@
 //! What can be asked of the keyboard and mouse.
 
-use hid_wire::{Button, Key};
+use hid_wire::{Button, Key, deltas};
 
 /// One thing done at the keyboard or a mouse.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,12 +48,31 @@ impl Event {
     /// Deltas taken from one event; what is beyond is cut off. A browser sends a few dozen at most.
     pub const MAX_DELTAS: usize = 1024;
 
+    /// Reports that movements may need that have become one.
+    const MERGED_DELTAS: usize = 8;
+
     pub(crate) fn bounded(mut self) -> Self {
         if let Self::Relative { deltas, .. } | Self::Wheel { deltas, .. } = &mut self {
             deltas.truncate(Self::MAX_DELTAS);
             deltas.shrink_to_fit();
         }
         self
+    }
+
+    /// Takes a movement in that follows this one; false if that cannot be. What would take more than
+    /// [`Self::MERGED_DELTAS`] reports is lost.
+    pub(crate) fn absorb(&mut self, next: &Self) -> bool {
+        match (self, next) {
+            (this @ Self::Move { .. }, Self::Move { .. }) => this.clone_from(next),
+            (Self::Relative { deltas: list, squash }, Self::Relative { deltas: more, .. }) => {
+                let room = list.len().max(Self::MERGED_DELTAS);
+                list.extend(more.iter().take(Self::MAX_DELTAS));
+                *list = deltas(list, true).take(room).collect();
+                *squash = false;
+            }
+            _ => return false,
+        }
+        true
     }
 
     pub(crate) fn is_of_mouse(&self) -> bool {

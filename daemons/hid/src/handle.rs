@@ -49,7 +49,7 @@ pub fn spawn(
     let leds = link.leds();
     let presence = link.presence();
     let ignore_keys = settings.ignore_keys.clone();
-    let queue = Queue::new(settings.queue_len, Instant::now());
+    let queue = Queue::new(settings.queue_len, link.is_slow(), Instant::now());
     let owner = Owner::new(settings, link, RandomState::new().hash_one(0));
     let (publish, state) = watch::channel(owner.state().clone());
     let shared = Arc::new(Shared {

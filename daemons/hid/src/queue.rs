@@ -63,6 +63,8 @@ struct Inner {
 #[derive(Debug)]
 pub(crate) struct Queue {
     capacity: usize,
+    /// Movements that wait become one, so that no key waits behind many of them.
+    merges: bool,
     inner: Mutex<Inner>,
     ready: Condvar,
     /// Something was taken or dropped.
@@ -79,7 +81,8 @@ pub(crate) enum Fate {
 }
 
 impl Queue {
-    pub(crate) fn new(capacity: usize, now: Instant) -> Self {
+    /// `merges`: movements that wait become one.
+    pub(crate) fn new(capacity: usize, merges: bool, now: Instant) -> Self {
         let inner = Inner {
             entries: VecDeque::new(),
             stop: false,
@@ -96,7 +99,7 @@ impl Queue {
             overflowing: false,
             complain: false,
         };
-        Self { capacity, inner: Mutex::new(inner), ready: Condvar::new(), progress: Notify::new() }
+        Self { capacity, merges, inner: Mutex::new(inner), ready: Condvar::new(), progress: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -112,6 +115,12 @@ impl Queue {
             return;
         }
         inner.last_event = now;
+        if self.merges
+            && let Some(Entry::Event(last, None)) = inner.entries.back_mut()
+            && last.absorb(&event)
+        {
+            return;
+        }
         if inner.entries.len() < self.capacity || is_release_not_yet_queued(&inner.entries, &event) {
             inner.accept(Entry::Event(event.bounded(), None));
         } else if let (Event::Move { .. }, Some(Entry::Event(last @ Event::Move { .. }, None))) =
@@ -369,7 +378,7 @@ mod tests {
     #[test]
     fn a_full_queue_takes_each_release_once_and_no_press() {
         let now = Instant::now();
-        let queue = Queue::new(2, now);
+        let queue = Queue::new(2, false, now);
         queue.push(key(Key::KEY_A, true), now);
         queue.push(key(Key::KEY_B, true), now);
         queue.push(key(Key::KEY_C, true), now);
@@ -395,7 +404,7 @@ mod tests {
     #[test]
     fn a_full_queue_keeps_the_newest_of_consecutive_moves() {
         let now = Instant::now();
-        let queue = Queue::new(2, now);
+        let queue = Queue::new(2, false, now);
         queue.push(key(Key::KEY_A, true), now);
         for x in 0..100 {
             queue.push(Event::Move { x, y: 0 }, now);
@@ -404,9 +413,47 @@ mod tests {
     }
 
     #[test]
+    fn on_a_slow_link_no_key_waits_behind_many_movements() {
+        let now = Instant::now();
+        let queue = Queue::new(1024, true, now);
+        for step in 0..500 {
+            queue.push(Event::Move { x: step, y: -step }, now);
+        }
+        queue.push(key(Key::KEY_A, true), now);
+        for _ in 0..10_000 {
+            queue.push(Event::Relative { deltas: vec![(2, -1)], squash: false }, now);
+        }
+        queue.push(key(Key::KEY_A, false), now);
+        queue.push(Event::Move { x: 1, y: 1 }, now);
+        let events = drain(&queue);
+        assert_eq!(events[..2], [Event::Move { x: 499, y: -499 }, key(Key::KEY_A, true)]);
+        let Event::Relative { deltas, squash } = &events[2] else { panic!("{events:?}") };
+        assert!(deltas.len() <= 8 && !squash, "{deltas:?}");
+        assert_eq!(events[3..], [key(Key::KEY_A, false), Event::Move { x: 1, y: 1 }]);
+    }
+
+    #[test]
+    fn merged_movements_go_as_far_as_they_would_alone() {
+        let now = Instant::now();
+        let queue = Queue::new(1024, true, now);
+        for _ in 0..100 {
+            queue.push(Event::Relative { deltas: vec![(2, -1), (1, 0)], squash: false }, now);
+        }
+        assert_eq!(
+            drain(&queue),
+            [Event::Relative { deltas: vec![(126, -42), (126, -42), (48, -16)], squash: false }]
+        );
+        // What somebody asked for at once stays whole.
+        let deltas = vec![(100, 0); 20];
+        queue.push(Event::Relative { deltas: deltas.clone(), squash: false }, now);
+        queue.push(Event::Relative { deltas: vec![(100, 0)], squash: false }, now);
+        assert_eq!(drain(&queue), [Event::Relative { deltas, squash: false }]);
+    }
+
+    #[test]
     fn a_clear_drops_events_and_keeps_settings() {
         let now = Instant::now();
-        let queue = Queue::new(8, now);
+        let queue = Queue::new(8, false, now);
         queue.push(key(Key::KEY_A, true), now);
         queue.push_setting(Entry::Jiggler(true));
         queue.clear(false);
@@ -419,7 +466,7 @@ mod tests {
     #[test]
     fn settings_do_not_grow_a_full_queue() {
         let now = Instant::now();
-        let queue = Queue::new(1, now);
+        let queue = Queue::new(1, false, now);
         queue.push(key(Key::KEY_A, true), now);
         for number in 0..1000 {
             queue.push_setting(Entry::Jiggler(number % 2 == 0));
@@ -430,7 +477,7 @@ mod tests {
 
     #[test]
     fn a_stop_comes_before_everything_else() {
-        let queue = Queue::new(8, Instant::now());
+        let queue = Queue::new(8, false, Instant::now());
         queue.push(key(Key::KEY_A, true), Instant::now());
         queue.clear(true);
         queue.stop();
@@ -439,7 +486,7 @@ mod tests {
 
     #[test]
     fn a_client_cannot_queue_a_million_deltas() {
-        let queue = Queue::new(8, Instant::now());
+        let queue = Queue::new(8, false, Instant::now());
         queue.push(Event::Wheel { deltas: vec![(1, 1); 1 << 20], squash: false }, Instant::now());
         assert!(
             matches!(&drain(&queue)[..], [Event::Wheel { deltas, .. }] if deltas.len() == Event::MAX_DELTAS)
