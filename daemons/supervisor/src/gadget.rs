@@ -32,6 +32,8 @@ mod settings;
 
 /// Longest time for making the host take the last reports. The next `kvmd` waits for it.
 const LET_GO: Duration = Duration::from_millis(800);
+/// Longest wait for it to be made before everything else starts.
+const BEGIN: Duration = Duration::from_secs(3);
 /// How often is looked for a controller that is not there, or is taken.
 const RETRY: Duration = Duration::from_secs(2);
 /// Calls that wait for their turn.
@@ -54,7 +56,8 @@ enum Call {
 }
 
 impl Gadget {
-    /// Makes and plugs in the gadget that the settings want; `None` when they want none, or we may not make one.
+    /// Makes and plugs in the gadget that the settings want; `None` when they want none, or we may not make one. Waits
+    /// for that, but not for a kernel that hangs: then it comes later.
     pub async fn start(config: &Config, layout: &Layout, accounts: &Accounts) -> Option<Self> {
         if config.kvmd.hid.r#type != HidType::Otg && config.kvmd.msd.r#type != MsdType::Otg {
             return None;
@@ -64,9 +67,12 @@ impl Gadget {
             return None;
         }
         let owner = Owner::new(config, layout, accounts.clone());
-        let owner = blocking(owner, Owner::begin).await?;
         let (calls, called) = mpsc::channel(CALLS);
-        tokio::spawn(serve(owner, called));
+        let (begins, begun) = oneshot::channel();
+        tokio::spawn(serve(owner, called, begins));
+        if tokio::time::timeout(BEGIN, begun).await.is_err() {
+            log::warn!("the USB gadget takes long to come: everything else starts without it");
+        }
         Some(Self { calls })
     }
 
@@ -143,7 +149,17 @@ async fn blocking(mut owner: Owner, work: impl FnOnce(&mut Owner) + Send + 'stat
     done.await.inspect_err(|error| log::error!("the USB gadget is not held any more: {error}")).ok()
 }
 
-async fn serve(mut owner: Owner, mut calls: mpsc::Receiver<Call>) {
+async fn serve(owner: Owner, mut calls: mpsc::Receiver<Call>, begun: oneshot::Sender<()>) {
+    let begin = move |owner: &mut Owner| {
+        owner.begin();
+        // Whoever held something down before us is dead by now. Where nobody waits, the next kvmd is there already, and
+        // says itself what is down.
+        if !begun.is_closed() {
+            owner.let_go();
+        }
+        let _ = begun.send(());
+    };
+    let Some(mut owner) = blocking(owner, begin).await else { return };
     // Ends when the owner does.
     owner.states = Some(gadget::state::watch(owner.paths.clone(), CancellationToken::new()));
     let mut nodes = dev::Nodes::watch(Path::new("/dev"));
@@ -198,6 +214,8 @@ struct Owner {
     controller: Option<Controller>,
     states: Option<watch::Receiver<UdcState>>,
     connected: bool,
+    /// The plan whose shortcomings the log has.
+    told: Option<Plan>,
     fault: Option<String>,
     /// When the controller is looked for again.
     retry_at: Option<Instant>,
@@ -229,6 +247,7 @@ impl Owner {
             controller: None,
             states: None,
             connected: true,
+            told: None,
             fault: None,
             retry_at: None,
             hand_over_at: None,
@@ -245,8 +264,6 @@ impl Owner {
             log::error!("{}: {error}", self.run.display());
         }
         self.apply();
-        // Whoever held something down before us is dead by now.
-        self.let_go();
     }
 
     fn make_run(&self) -> io::Result<()> {
@@ -280,6 +297,8 @@ impl Owner {
             Call::BiosSafe(on, sender) => drop(sender.send(self.set_bios_safe(on))),
             Call::Connect(on, sender) => drop(sender.send(self.connect(on))),
             Call::Replug(sender) => drop(sender.send(self.replug())),
+            // The next kvmd has not waited: what is down by now is its own.
+            Call::LetGo(sender) if sender.is_closed() => {}
             Call::LetGo(sender) => {
                 self.let_go();
                 let _ = sender.send(());
@@ -347,10 +366,11 @@ impl Owner {
     }
 
     /// What the host will not see though the settings want it, once for each plan.
-    fn tell(&self, plan: &Plan) {
-        if self.gadget.as_ref().is_some_and(|gadget| gadget.plan() == plan) {
+    fn tell(&mut self, plan: &Plan) {
+        if self.told.as_ref() == Some(plan) {
             return;
         }
+        self.told = Some(plan.clone());
         for function in &plan.functions {
             if let Fate::DoesNotFit { turn_off } = &function.fate {
                 let advice = match turn_off {
@@ -439,7 +459,7 @@ impl Owner {
             self.apply();
             return self.done();
         }
-        self.retry_at = None;
+        (self.retry_at, self.fault) = (None, None);
         // A host lets go by itself of what is pulled.
         let unbound = self.gadget.as_ref().map_or(Ok(()), gadget::Gadget::unbind);
         unbound.map_err(|error| error.to_string())
@@ -659,6 +679,32 @@ mod tests {
         assert!(Remembered::read(&path).bios_safe);
         fs::write(&path, "{").unwrap();
         assert!(!Remembered::read(&path).bios_safe);
+    }
+
+    fn owner(dir: &Path) -> Owner {
+        let layout = Layout::under_with_share(dir, None);
+        let config = Config::defaults(&layout);
+        let owner = Owner::new(&config, &layout, crate::account::tests::found());
+        Owner { paths: Paths { configfs: dir.join("config"), ..Paths::default() }, ..owner }
+    }
+
+    #[test]
+    fn what_is_pulled_on_purpose_has_no_fault_any_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut owner = owner(dir.path());
+        owner.apply();
+        assert!(owner.fault.is_some() && owner.retry_at.is_some(), "there is no configfs");
+        owner.connect(false).unwrap();
+        assert_eq!((owner.fault.take(), owner.due()), (None, None));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_remembered_as_told_though_nothing_can_be_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut owner = owner(dir.path());
+        owner.apply();
+        assert!(owner.gadget.is_none());
+        assert!(owner.told.is_some());
     }
 
     #[tokio::test]

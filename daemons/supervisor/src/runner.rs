@@ -42,6 +42,9 @@ const BUSY_PAUSE: Duration = Duration::from_millis(50);
 /// Longest wait for the USB gadget to come to rest.
 const GADGET_CLOSES: Duration = Duration::from_secs(3);
 
+/// Longest wait for devices to be at rest before the next `kvmd` starts.
+const AT_REST: Duration = Duration::from_secs(2);
+
 /// Words of children that wait for their turn.
 const HEARD: usize = 64;
 
@@ -51,7 +54,7 @@ pub type Recipe = Box<dyn Fn() -> io::Result<Launch>>;
 /// Ends when the program answers; for one that cannot say itself that it is ready.
 pub type Sign = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>>>;
 
-/// Puts a device at rest that a dead process may have left otherwise. Bounded: the next process waits for it.
+/// Puts a device at rest that a dead process may have left otherwise. The next process waits for it, for a bounded time.
 pub type LetGo = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>>>;
 
 /// One service with its process.
@@ -185,7 +188,7 @@ pub struct Parts {
     pub check_limit: Duration,
     /// Where log lines go.
     pub journal: Journal,
-    /// What is done when `kvmd` has ended, before the next one starts: devices are put at rest. Each ends by itself.
+    /// What is done when `kvmd` has ended, before the next one starts: devices are put at rest.
     pub let_go: Vec<LetGo>,
     /// The USB gadget, where there is one.
     pub gadget: Option<Gadget>,
@@ -473,11 +476,9 @@ impl Runner {
             // presses is not released by us.
             let (rest, generation) = (self.rest.clone(), unit.generation);
             unit.hold = Hold::Resting;
-            let under_way: Vec<_> = self.parts.let_go.iter().map(|let_go| tokio::spawn(let_go())).collect();
+            let under_way = self.parts.let_go.iter().map(|let_go| let_go()).collect();
             tokio::spawn(async move {
-                for one in under_way {
-                    let _ = one.await;
-                }
+                at_rest(under_way, AT_REST).await;
                 let _ = rest.send((at, generation)).await;
             });
         }
@@ -755,6 +756,19 @@ fn children() -> Vec<Pid> {
     text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect()
 }
 
+/// Puts all devices at rest at once. What takes longer than `limit` is given up: a device that hangs must not keep us
+/// without `kvmd`.
+async fn at_rest(devices: Vec<Pin<Box<dyn Future<Output = ()> + Send>>>, limit: Duration) {
+    let end = tokio::time::Instant::now() + limit;
+    let under_way: Vec<_> = devices.into_iter().map(tokio::spawn).collect();
+    for mut one in under_way {
+        if tokio::time::timeout_at(end, &mut one).await.is_err() {
+            one.abort();
+            log::warn!("a device takes too long to come to rest: kvmd is started again without it");
+        }
+    }
+}
+
 async fn until(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due.into()).await,
@@ -779,4 +793,31 @@ async fn listen(socket: UnixDatagram, at: usize, generation: u64, hear: mpsc::Se
 #[must_use]
 pub fn unix_time() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_device_that_hangs_is_given_up_and_keeps_no_other_from_its_rest() {
+        let rested = Arc::new(AtomicBool::new(false));
+        let (given_up, hangs) = tokio::sync::oneshot::channel::<()>();
+        let other = Arc::clone(&rested);
+        let began = tokio::time::Instant::now();
+        let devices: Vec<Pin<Box<dyn Future<Output = ()> + Send>>> = vec![
+            Box::pin(async move {
+                let _held = hangs;
+                std::future::pending::<()>().await;
+            }),
+            Box::pin(std::future::pending()),
+            Box::pin(async move { other.store(true, Ordering::Relaxed) }),
+        ];
+        at_rest(devices, AT_REST).await;
+        assert!(rested.load(Ordering::Relaxed));
+        assert_eq!(began.elapsed().as_secs(), AT_REST.as_secs(), "one limit for all");
+        tokio::task::yield_now().await;
+        assert!(given_up.is_closed(), "nothing of it comes later");
+    }
 }

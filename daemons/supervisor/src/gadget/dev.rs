@@ -1,4 +1,6 @@
-//! Noticing that a HID node has appeared: they are made anew, as root's, whenever the gadget is plugged in.
+//! Noticing that a HID node has appeared: they are made anew, as root's, whenever the gadget is plugged in. Also that
+//! one is somebody else's now: udev gives nodes their owner after they are there. Our own giving is noticed too, once:
+//! what is given already is not given again.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -26,7 +28,10 @@ impl Nodes {
     #[expect(deprecated, reason = "its successor is an unsafe fn; `Queue` owns the descriptor it names")]
     pub(crate) fn watch(dir: &Path) -> Self {
         let queue = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)
-            .and_then(|inotify| inotify.add_watch(dir, AddWatchFlags::IN_CREATE).map(|_| inotify))
+            .and_then(|inotify| {
+                let what = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_ATTRIB;
+                inotify.add_watch(dir, what).map(|_| inotify)
+            })
             .map_err(io::Error::from)
             .and_then(|inotify| AsyncFd::new(Queue(inotify)));
         if let Err(error) = &queue {
@@ -35,7 +40,7 @@ impl Nodes {
         Self { queue: queue.ok() }
     }
 
-    /// A HID node has appeared. Cancel-safe.
+    /// A HID node has appeared or has another owner. Cancel-safe.
     pub(crate) async fn appeared(&mut self) {
         let Some(queue) = &self.queue else { return std::future::pending().await };
         loop {
@@ -68,6 +73,16 @@ mod tests {
         let waited = tokio::time::timeout(Duration::from_millis(50), nodes.appeared()).await;
         assert!(waited.is_err(), "a disk is not a keyboard");
         std::fs::write(dir.path().join("hidg7"), "").unwrap();
+        tokio::time::timeout(Duration::from_secs(20), nodes.appeared()).await.unwrap();
+    }
+    #[tokio::test]
+    async fn a_node_that_somebody_else_gives_away_is_noticed() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let node = dir.path().join("hidg0");
+        std::fs::write(&node, "").unwrap();
+        let mut nodes = Nodes::watch(dir.path());
+        std::fs::set_permissions(&node, std::fs::Permissions::from_mode(0o640)).unwrap();
         tokio::time::timeout(Duration::from_secs(20), nodes.appeared()).await.unwrap();
     }
 }
