@@ -9,7 +9,8 @@
 //! A target that dislikes its monitor shows nothing at all, perhaps not even after the old one is back, so a new one is
 //! always on trial first. What was confirmed lies in the streamer's own directory, which outlives updates; it is written
 //! by the streamer, because no other process that may write there knows that the device took it. A streamer that is
-//! killed during a trial finds in a second file what was shown before.
+//! killed during a trial finds in a second file what was shown before, and that file stays until the device shows it again:
+//! a device that refuses it is asked again and again.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -25,6 +26,8 @@ use edid::Edid;
 pub const TRIAL: Duration = Duration::from_secs(30);
 /// More than any file of an EDID in hexadecimal has.
 const FILE_BYTES: u64 = 16 * 1024;
+/// Between two attempts to show again what was shown before; each interrupts the capture.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// What the device is to show when it is opened; `None` leaves it alone, empty takes away what is shown.
 #[derive(Debug, Clone, Default)]
@@ -47,10 +50,18 @@ impl Wanted {
 pub struct Keeper {
     /// What was confirmed.
     saved: PathBuf,
-    /// What was shown before a trial that has not ended.
+    /// What was shown before a trial that has not ended, or that the device has not gone back from.
     before: PathBuf,
     wanted: Wanted,
     trial: Option<Trial>,
+    owed: Option<Owed>,
+}
+
+/// What was shown before a trial and is not shown again yet.
+#[derive(Debug)]
+struct Owed {
+    bytes: Vec<u8>,
+    retry_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -66,14 +77,19 @@ impl Keeper {
     #[must_use]
     pub fn open(dir: &Path, configured: Option<&Path>) -> Self {
         let (saved, before) = (dir.join("edid.hex"), dir.join("edid-before.hex"));
+        let mut owed = None;
         let wanted = match read(&saved, true).or_else(|| read(configured?, false)) {
             Some(wanted) => {
                 forget(&before); // a trial that was cut off is over
                 Some(wanted)
             }
-            None => read(&before, true),
+            None => {
+                let bytes = noted(&before);
+                owed = bytes.clone().map(|bytes| Owed { bytes, retry_at: None });
+                bytes
+            }
         };
-        Self { saved, before, wanted: Wanted(Arc::new(Mutex::new(wanted))), trial: None }
+        Self { saved, before, wanted: Wanted(Arc::new(Mutex::new(wanted))), trial: None, owed }
     }
 
     /// What the device is to show whenever it is opened, now and later.
@@ -82,17 +98,19 @@ impl Keeper {
         self.wanted.clone()
     }
 
-    /// When [`Keeper::tick`] has something to do.
+    /// When the trial is over.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
         self.trial.as_ref().map(|trial| trial.until)
     }
 
-    /// Ends a trial whose time is over.
+    /// Ends a trial whose time is over, and shows again what was not when one ended.
     pub fn tick(&mut self, monitor: Option<&mut dyn Monitor>, now: Instant) {
         if self.trial.as_ref().is_some_and(|trial| now >= trial.until) {
             log::warn!("EDID: not confirmed in {} s, taken back", TRIAL.as_secs());
-            self.take_back(monitor);
+            self.take_back(monitor, now);
+        } else if self.owed.as_ref().is_some_and(|owed| owed.retry_at.is_none_or(|at| now >= at)) {
+            self.pay(monitor, now);
         }
     }
 
@@ -100,23 +118,28 @@ impl Keeper {
     pub fn stop(&mut self, monitor: Option<&mut dyn Monitor>) {
         if self.trial.is_some() {
             log::warn!("EDID: not confirmed, taken back");
-            self.take_back(monitor);
         }
+        let now = Instant::now();
+        self.take_back(monitor, now);
     }
 
-    /// Carries out an order.
+    /// Carries out an order. A trial may also be ended while there is no device: one that gives no picture with the new
+    /// EDID comes and goes.
     pub fn order(&mut self, order: &Order, monitor: Option<&mut dyn Monitor>, now: Instant) -> Outcome {
-        let Some(monitor) = monitor else {
-            return refuse(Refusal::NoDevice, "there is no capture device that shows the target a monitor");
-        };
-        let done = match order {
-            Order::Show => Ok(()),
-            Order::Try { data } => self.attempt(data, monitor, now),
-            Order::Confirm => self.confirm(),
-            Order::Undo if self.trial.is_none() => Err(refuse(Refusal::NoTrial, "no EDID is on trial")),
-            Order::Undo => {
+        let mut monitor = monitor;
+        let done = match (order, &mut monitor) {
+            (Order::Show, Some(_)) => Ok(()),
+            (Order::Try { data }, Some(monitor)) => self.attempt(data, &mut **monitor, now),
+            (Order::Show | Order::Try { .. }, None) => {
+                Err(refuse(Refusal::NoDevice, "there is no capture device that shows the target a monitor"))
+            }
+            (Order::Confirm, _) => self.confirm(),
+            (Order::Undo, _) if self.trial.is_none() && self.owed.is_none() => {
+                Err(refuse(Refusal::NoTrial, "no EDID is on trial"))
+            }
+            (Order::Undo, monitor) => {
                 log::info!("EDID: taken back");
-                self.take_back(Some(monitor));
+                self.take_back(reborrow(monitor), now);
                 Ok(())
             }
         };
@@ -126,28 +149,33 @@ impl Keeper {
         }
     }
 
-    fn show(&self, monitor: &mut dyn Monitor, now: Instant) -> Result<wire::Monitor, Outcome> {
-        let bytes = monitor.edid().map_err(|error| refused(&error))?;
+    /// What is shown; without a device what will be when it is back.
+    fn show(&self, monitor: Option<&mut dyn Monitor>, now: Instant) -> Result<wire::Monitor, Outcome> {
+        let bytes = match monitor {
+            Some(monitor) => monitor.edid().map_err(|error| refused(&error))?,
+            None => self.wanted.get().unwrap_or_default(),
+        };
         let left = self.trial.as_ref().map(|trial| trial.until.saturating_duration_since(now));
         Ok(wire::Monitor {
-            data: bytes.iter().map(|byte| format!("{byte:02X}")).collect(),
+            data: hex(&bytes),
             trial_ms: left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
-            saved: read(&self.saved, true)
-                .map(|bytes| bytes.iter().map(|byte| format!("{byte:02X}")).collect()),
+            saved: read(&self.saved, true).map(|bytes| hex(&bytes)),
         })
     }
 
     fn attempt(&mut self, data: &str, monitor: &mut dyn Monitor, now: Instant) -> Result<(), Outcome> {
         let shown: Edid = data.parse().map_err(|error: edid::Error| refuse(Refusal::Invalid, &error))?;
         // A trial during a trial goes back to what was there before both.
-        let before = match self.trial.take() {
-            Some(trial) => trial.before,
-            None => monitor.edid().map_err(|error| refused(&error))?,
+        let before = match (&self.trial, &self.owed) {
+            (Some(trial), _) => trial.before.clone(),
+            (None, Some(owed)) => owed.bytes.clone(),
+            (None, None) => monitor.edid().map_err(|error| refused(&error))?,
         };
-        let note = Edid::from_bytes(&before).map(|edid| edid.to_string()).unwrap_or_default();
-        replace(&self.before, &note).map_err(|error| failed(&self.before, &error))?;
+        // Just as it is, even if it is not sound: it is what the target had.
+        replace(&self.before, &hex(&before)).map_err(|error| failed(&self.before, &error))?;
+        (self.trial, self.owed) = (None, None);
         if let Err(error) = monitor.set_edid(shown.as_bytes()) {
-            self.settle(before, Some(monitor));
+            self.settle(before, Some(monitor), now);
             return Err(refused(&error));
         }
         log::info!("EDID: {shown:?} is on trial for {} s", TRIAL.as_secs());
@@ -167,20 +195,52 @@ impl Keeper {
         Ok(())
     }
 
-    fn take_back(&mut self, monitor: Option<&mut dyn Monitor>) {
-        if let Some(trial) = self.trial.take() {
-            self.settle(trial.before, monitor);
+    fn take_back(&mut self, monitor: Option<&mut dyn Monitor>, now: Instant) {
+        match self.trial.take() {
+            Some(trial) => self.settle(trial.before, monitor, now),
+            None => self.pay(monitor, now),
         }
     }
 
-    /// Shows these bytes from now on. Without a device they are shown when it is back.
-    fn settle(&mut self, bytes: Vec<u8>, monitor: Option<&mut dyn Monitor>) {
-        if let Some(Err(error)) = monitor.map(|monitor| monitor.set_edid(&bytes)) {
-            log::error!("EDID: the one before cannot be shown again: {error}");
-        }
-        self.wanted.set(Some(bytes));
-        forget(&self.before);
+    /// Shows these bytes from now on. What the device has not taken stays noted and is tried again.
+    fn settle(&mut self, bytes: Vec<u8>, monitor: Option<&mut dyn Monitor>, now: Instant) {
+        self.wanted.set(Some(bytes.clone()));
+        self.owed = Some(Owed { bytes, retry_at: None });
+        self.pay(monitor, now);
     }
+
+    /// Shows what is owed, unless it is shown: the device may have been when it was opened, or never have changed.
+    fn pay(&mut self, monitor: Option<&mut dyn Monitor>, now: Instant) {
+        let Some(owed) = &mut self.owed else { return };
+        let Some(monitor) = monitor else {
+            owed.retry_at = None; // as soon as there is a device
+            return;
+        };
+        let shown = monitor
+            .edid()
+            .and_then(|shown| if shown == owed.bytes { Ok(()) } else { monitor.set_edid(&owed.bytes) });
+        match shown {
+            Ok(()) => {
+                self.owed = None;
+                forget(&self.before);
+            }
+            Err(error) => {
+                log::error!("EDID: the one before cannot be shown again: {error}");
+                owed.retry_at = Some(now + RETRY);
+            }
+        }
+    }
+}
+
+fn reborrow<'a>(monitor: &'a mut Option<&mut dyn Monitor>) -> Option<&'a mut dyn Monitor> {
+    match monitor {
+        Some(monitor) => Some(&mut **monitor),
+        None => None,
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
 fn refuse(reason: Refusal, text: &(impl ToString + ?Sized)) -> Outcome {
@@ -202,21 +262,12 @@ fn failed(path: &Path, error: &io::Error) -> Outcome {
     refuse(Refusal::Failed, &format!("{}: {error}", path.display()))
 }
 
-/// The bytes in a file of hexadecimal digits; of an empty file of our own none.
+/// The EDID in a file of hexadecimal digits; of an empty file of our own none.
 fn read(path: &Path, ours: bool) -> Option<Vec<u8>> {
-    let text = match File::open(path) {
-        Ok(file) => io::read_to_string(io::Read::take(file, FILE_BYTES)),
-        Err(error) if ours && error.kind() == io::ErrorKind::NotFound => return None,
-        Err(error) => Err(error),
-    };
-    let text = match text {
-        Ok(text) if ours && text.trim().is_empty() => return Some(Vec::new()),
-        Ok(text) => text,
-        Err(error) => {
-            log::error!("EDID: {}: {error}", path.display());
-            return None;
-        }
-    };
+    let text = text(path, ours)?;
+    if ours && text.trim().is_empty() {
+        return Some(Vec::new());
+    }
     match text.parse::<Edid>() {
         Ok(edid) => Some(edid.as_bytes().to_vec()),
         Err(error) => {
@@ -224,6 +275,29 @@ fn read(path: &Path, ours: bool) -> Option<Vec<u8>> {
             None
         }
     }
+}
+
+/// The bytes in the note of what was shown, whatever they are.
+fn noted(path: &Path) -> Option<Vec<u8>> {
+    let digits: Vec<char> = text(path, true)?.chars().filter(|letter| !letter.is_whitespace()).collect();
+    let byte = |pair: &[char]| match pair {
+        [high, low] => u8::try_from(high.to_digit(16)? << 4 | low.to_digit(16)?).ok(),
+        _ => None,
+    };
+    let bytes: Option<Vec<u8>> = digits.chunks(2).map(byte).collect();
+    if bytes.is_none() {
+        log::error!("EDID: {}: not hexadecimal", path.display());
+    }
+    bytes
+}
+
+fn text(path: &Path, ours: bool) -> Option<String> {
+    let text = match File::open(path) {
+        Ok(file) => io::read_to_string(io::Read::take(file, FILE_BYTES)),
+        Err(error) if ours && error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => Err(error),
+    };
+    text.inspect_err(|error| log::error!("EDID: {}: {error}", path.display())).ok()
 }
 
 /// Writes a file so that after a power cut there is the old one or the new one.
@@ -388,6 +462,89 @@ mod tests {
         assert_eq!(wanted.get().unwrap(), edid(2).as_bytes());
         bench.keeper.tick(None, bench.start + TRIAL);
         assert_eq!(wanted.get().unwrap(), edid(1).as_bytes());
+        assert_eq!(bench.next_start().unwrap(), edid(1).as_bytes(), "should it not come back before that");
+        bench.tick(31);
+        assert!(bench.shows(1));
+        assert_eq!(bench.next_start(), None);
+    }
+
+    #[test]
+    fn without_a_device_a_trial_is_undone_and_confirmed_all_the_same() {
+        for (order, product) in [(Order::Undo, 1), (Order::Confirm, 2)] {
+            let mut bench = Bench::new();
+            done(bench.order(&attempt(2), 0));
+            let shown = done(bench.keeper.order(&order, None, bench.start));
+            assert_eq!((shown.data, shown.trial_ms), (edid(product).to_hex(), None));
+            assert_eq!(bench.keeper.wanted().get().unwrap(), edid(product).as_bytes());
+            assert_eq!(bench.next_start().unwrap(), edid(product).as_bytes());
+            bench.tick(1);
+            assert!(bench.shows(product));
+        }
+    }
+
+    #[test]
+    fn a_streamer_that_stops_without_a_device_leaves_the_old_one_to_the_next_start() {
+        let mut bench = Bench::new();
+        done(bench.order(&attempt(2), 0));
+        bench.keeper.stop(None);
+        assert_eq!(bench.next_start().unwrap(), edid(1).as_bytes());
+        bench.keeper = Keeper::open(bench.dir.path(), None);
+        bench.tick(0);
+        assert!(bench.shows(1));
+    }
+
+    #[test]
+    fn a_device_that_refuses_the_old_one_is_asked_again_until_it_takes_it() {
+        let mut bench = Bench::new();
+        done(bench.order(&attempt(2), 0));
+        bench.device.fault = Some(libc::EBUSY);
+        bench.tick(30);
+        assert!(bench.shows(2));
+        assert_eq!(bench.next_start().unwrap(), edid(1).as_bytes());
+        bench.device.fault = None;
+        bench.tick(31);
+        assert!(bench.shows(2), "not at every turn: it interrupts the capture");
+        bench.tick(36);
+        assert!(bench.shows(1));
+        assert_eq!(bench.next_start(), None);
+    }
+
+    #[test]
+    fn what_is_still_to_be_shown_again_is_what_the_next_trial_goes_back_to() {
+        let mut bench = Bench::new();
+        done(bench.order(&attempt(2), 0));
+        bench.device.fault = Some(libc::EBUSY);
+        done(bench.order(&Order::Undo, 1));
+        bench.device.fault = None;
+        done(bench.order(&attempt(3), 2));
+        bench.tick(10);
+        assert!(bench.shows(3));
+        done(bench.order(&Order::Undo, 11));
+        assert!(bench.shows(1));
+    }
+
+    #[test]
+    fn a_trial_goes_on_when_the_next_one_cannot_be_noted() {
+        let mut bench = Bench::new();
+        done(bench.order(&attempt(2), 0));
+        // Nothing can be written through a directory of that name.
+        let way = bench.dir.path().join("edid-before.new");
+        fs::create_dir(&way).unwrap();
+        assert_eq!(reason(&bench.order(&attempt(3), 10)), Some(Refusal::Failed));
+        assert!(bench.shows(2));
+        assert_eq!(bench.keeper.due(), Some(bench.start + TRIAL));
+        bench.tick(30);
+        assert!(bench.shows(1));
+    }
+
+    #[test]
+    fn what_was_shown_before_comes_back_after_a_kill_even_if_it_is_not_sound() {
+        let mut bench = Bench::new();
+        bench.device.shown = vec![0xA5; 128];
+        done(bench.order(&attempt(2), 0));
+        assert_eq!(bench.next_start(), Some(vec![0xA5; 128]));
+        fs::write(bench.dir.path().join("edid-before.hex"), "A5 5").unwrap();
+        assert_eq!(bench.next_start(), None);
     }
 
     #[test]
