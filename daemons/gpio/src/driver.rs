@@ -81,9 +81,18 @@ pub trait Driver: Send {
     /// [`Offline`] when it cannot be read.
     fn read(&mut self, pin: &str) -> Result<bool, Offline>;
 
-    /// Sets the level of a pin.
+    /// Sets the level of a pin, or orders that.
     ///
     /// # Errors
     /// [`Offline`] when it cannot be written.
     fn write(&mut self, pin: &str, level: bool) -> Result<(), Offline>;
+
+    /// Whether what was last written to a pin has been carried out; false while it is only ordered. A driver whose orders
+    /// take time wakes the owner after each that it could carry out.
+    ///
+    /// # Errors
+    /// [`Offline`] when it could not be carried out, and nobody tries again.
+    fn is_done(&mut self, _pin: &str) -> Result<bool, Offline> {
+        Ok(true)
+    }
 }

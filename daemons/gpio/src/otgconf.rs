@@ -157,8 +157,12 @@ impl OtgConf {
     }
 
     fn worker(&self) -> Result<&Worker, Offline> {
-        self.worker.as_ref().ok_or_else(|| Offline("not started".to_owned()))
+        self.worker.as_ref().ok_or_else(not_started)
     }
+}
+
+fn not_started() -> Offline {
+    Offline("not started".to_owned())
 }
 
 impl Driver for OtgConf {
@@ -178,7 +182,12 @@ impl Driver for OtgConf {
     }
 
     fn write(&mut self, pin: &str, level: bool) -> Result<(), Offline> {
-        self.worker()?.write(pin, level)
+        let worker = self.worker.as_mut().ok_or_else(not_started)?;
+        worker.write(pin, level)
+    }
+
+    fn is_done(&mut self, pin: &str) -> Result<bool, Offline> {
+        self.worker()?.is_done(pin)
     }
 }
 

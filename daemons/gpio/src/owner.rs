@@ -1,6 +1,6 @@
 //! The task that owns the drivers, and the handle everybody else has.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -110,6 +110,9 @@ pub fn spawn_marked(
     Ok((Gpio { model, requests, state }, task))
 }
 
+/// Channels to be switched off, each with whether its driver has been told so.
+type Left = BTreeMap<String, bool>;
+
 /// What an output is doing.
 enum Phase {
     Idle,
@@ -138,8 +141,9 @@ struct Owner {
     publish: watch::Sender<IoState>,
     wake: Wake,
     marks: Option<Marks>,
-    /// Pulses of our predecessor that could not be ended yet.
-    left: BTreeSet<String>,
+    /// Pulses that are over and not ended yet, ours and our predecessor's: the driver has not answered, or not carried
+    /// it out so far.
+    left: Left,
     /// Some driver did not answer at the last look.
     is_offline: bool,
 }
@@ -181,7 +185,8 @@ impl Owner {
         let visible = Model::build(&settings).scheme.outputs;
         let outputs = visible.into_keys().map(|name| (name, idle())).collect();
         let (publish, state) = watch::channel(IoState::default());
-        let left = marks.as_ref().map(Marks::get).unwrap_or_default().into_iter().collect();
+        let left = marks.as_ref().map(Marks::get).unwrap_or_default();
+        let left = left.into_iter().map(|name| (name, false)).collect();
         let mut owner = Self { settings, drivers, outputs, publish, wake, marks, left, is_offline: false };
         owner.show();
         Ok((owner, state))
@@ -211,6 +216,7 @@ impl Owner {
         while let Some(deadline) = self.deadline() {
             sleep_until(deadline).await;
             self.advance();
+            self.end_left();
         }
     }
 
@@ -252,7 +258,7 @@ impl Owner {
             Action::Pulse(delay) => (true, Phase::Pulsing { until: now + pulse.clamp(*delay) }),
         };
         let cooling = Phase::Cooling { until: now + *busy_delay };
-        self.left.remove(name);
+        let was_left = self.left.remove(name);
         output.phase = phase;
         // Before the line is driven: from here on it may be our last word.
         mark(self.marks.as_ref(), &self.outputs, &self.left);
@@ -267,6 +273,10 @@ impl Owner {
             }
             (Ok(()), Action::Switch(_)) => {}
         }
+        // Still not what it should be: nothing was changed, or the same was ordered again.
+        if was_left.is_some() && (output.result.is_err() || matches!(action, Action::Switch(false))) {
+            self.left.insert(name.to_owned(), output.result.is_ok());
+        }
         Ok(output)
     }
 
@@ -280,7 +290,6 @@ impl Owner {
 
     fn advance(&mut self) {
         let now = Instant::now();
-        let mut ended = false;
         for (name, output) in &mut self.outputs {
             let Some(channel) = self.settings.scheme.get(name) else { continue };
             let Mode::Output { busy_delay, .. } = &channel.mode else { continue };
@@ -288,7 +297,11 @@ impl Owner {
                 Phase::Pulsing { until } if until <= now => {
                     output.result = write(&mut self.drivers, channel, false);
                     output.phase = Phase::Cooling { until: now + *busy_delay };
-                    ended = true;
+                    if let Err(error) = &output.result {
+                        log::error!("gpio channel {name:?} may still be on: {error}");
+                    }
+                    // It has ended when the driver says so, and stays marked until then.
+                    self.left.insert(name.clone(), output.result.is_ok());
                 }
                 Phase::Cooling { until } if until <= now => {
                     output.phase = Phase::Idle;
@@ -304,28 +317,29 @@ impl Owner {
                 Phase::Idle | Phase::Pulsing { .. } | Phase::Cooling { .. } => {}
             }
         }
-        if ended {
-            mark(self.marks.as_ref(), &self.outputs, &self.left);
-        }
     }
 
-    /// Ends what our predecessor could not.
+    /// Ends pulses that are not ended, and forgets those that are.
     fn end_left(&mut self) {
         if self.left.is_empty() {
             return;
         }
         let (scheme, drivers) = (&self.settings.scheme, &mut self.drivers);
-        self.left.retain(|name| {
+        self.left.retain(|name, told| {
             let Some(channel) =
                 scheme.get(name).filter(|channel| matches!(channel.mode, Mode::Output { .. }))
             else {
                 return false;
             };
-            let ended = write(drivers, channel, false);
-            if ended.is_ok() {
+            if *told && let Ok(done) = is_done(drivers, channel) {
+                return !done;
+            }
+            *told = write(drivers, channel, false).is_ok();
+            let ended = *told && is_done(drivers, channel) == Ok(true);
+            if ended {
                 log::info!("gpio channel {name:?}: a pulse that was cut off is ended");
             }
-            ended.is_err()
+            !ended
         });
         mark(self.marks.as_ref(), &self.outputs, &self.left);
     }
@@ -366,14 +380,16 @@ impl Owner {
     fn rest(&mut self) {
         for (name, output) in &mut self.outputs {
             let Some(channel) = self.settings.scheme.get(name) else { continue };
-            if matches!(output.phase, Phase::Pulsing { .. })
-                && let Err(error) = write(&mut self.drivers, channel, false)
-            {
-                log::error!("gpio channel {name:?} may still be on: {error}");
-            } else {
+            if matches!(output.phase, Phase::Pulsing { .. }) {
+                let ended = write(&mut self.drivers, channel, false);
+                if let Err(error) = &ended {
+                    log::error!("gpio channel {name:?} may still be on: {error}");
+                }
                 output.phase = Phase::Idle;
+                self.left.insert(name.clone(), ended.is_ok());
             }
         }
+        self.end_left();
         mark(self.marks.as_ref(), &self.outputs, &self.left);
     }
 }
@@ -385,10 +401,10 @@ impl Drop for Owner {
 }
 
 /// Writes down what is on for a moment only.
-fn mark(marks: Option<&Marks>, outputs: &BTreeMap<String, Output>, left: &BTreeSet<String>) {
+fn mark(marks: Option<&Marks>, outputs: &BTreeMap<String, Output>, left: &Left) {
     let Some(marks) = marks else { return };
     let pulsing = outputs.iter().filter(|(_, output)| matches!(output.phase, Phase::Pulsing { .. }));
-    let names = pulsing.map(|(name, _)| name.as_str()).chain(left.iter().map(String::as_str));
+    let names = pulsing.map(|(name, _)| name.as_str()).chain(left.keys().map(String::as_str));
     if let Err(error) = marks.set(names) {
         log::error!("pulses under way cannot be marked: {error}");
     }
@@ -417,4 +433,10 @@ fn write(drivers: &mut Drivers, channel: &Channel, state: bool) -> Result<(), Er
     let offline = |why| Error::DriverOffline { driver: channel.hw.driver.clone(), why };
     let driver = drivers.get_mut(&channel.hw.driver).ok_or_else(|| offline("not configured".to_owned()))?;
     driver.write(&channel.hw.pin, state ^ channel.inverted).map_err(|Offline(why)| offline(why))
+}
+
+fn is_done(drivers: &mut Drivers, channel: &Channel) -> Result<bool, Error> {
+    let offline = |why| Error::DriverOffline { driver: channel.hw.driver.clone(), why };
+    let driver = drivers.get_mut(&channel.hw.driver).ok_or_else(|| offline("not configured".to_owned()))?;
+    driver.is_done(&channel.hw.pin).map_err(|Offline(why)| offline(why))
 }

@@ -31,13 +31,20 @@ pub(crate) trait Slow: Send + 'static {
 struct Order {
     pin: String,
     level: bool,
+    number: u64,
 }
+
+/// The last order of each pin that came to its end, and to which.
+type Done = BTreeMap<String, (u64, Result<(), String>)>;
 
 /// The thread's handle.
 #[derive(Debug)]
 pub(crate) struct Worker {
     orders: Option<SyncSender<Order>>,
     seen: Arc<Mutex<Seen>>,
+    /// The last order that was given to each pin.
+    given: BTreeMap<String, u64>,
+    done: Arc<Mutex<Done>>,
     ended: Receiver<()>,
 }
 
@@ -48,6 +55,9 @@ impl Worker {
         let (end, ended) = sync_channel(1);
         let seen = Arc::new(Mutex::new(Err("not looked at yet".to_owned())));
         let shown = Arc::clone(&seen);
+        let done = Arc::new(Mutex::new(Done::new()));
+        let note = Arc::clone(&done);
+        let again = wake.clone();
         let work = move || {
             let mut told = false;
             let mut show = |now: Seen| {
@@ -70,10 +80,19 @@ impl Worker {
             show(slow.look());
             loop {
                 match inbox.recv_timeout(every) {
-                    Ok(Order { pin, level }) => match slow.set(&pin, level) {
-                        Ok(()) => show(slow.look()),
-                        Err(why) => show(Err(why)),
-                    },
+                    Ok(Order { pin, level, number }) => {
+                        let result = slow.set(&pin, level);
+                        locked(&note).insert(pin, (number, result.clone()));
+                        match result {
+                            Ok(()) => {
+                                show(slow.look());
+                                // Also when it looks the same: somebody waits for it. But what fails is not tried again
+                                // as fast as it fails.
+                                again.up();
+                            }
+                            Err(why) => show(Err(why)),
+                        }
+                    }
                     Err(RecvTimeoutError::Timeout) => show(slow.look()),
                     Err(RecvTimeoutError::Disconnected) => break,
                 }
@@ -84,7 +103,7 @@ impl Worker {
             .name("gpio-slow".to_owned())
             .spawn(work)
             .map_err(|error| Offline(format!("no thread: {error}")))?;
-        Ok(Self { orders: Some(orders), seen, ended })
+        Ok(Self { orders: Some(orders), seen, given: BTreeMap::new(), done, ended })
     }
 
     /// What was seen last.
@@ -95,13 +114,28 @@ impl Worker {
     }
 
     /// Orders a level.
-    pub(crate) fn write(&self, pin: &str, level: bool) -> Result<(), Offline> {
-        let order = Order { pin: pin.to_owned(), level };
+    pub(crate) fn write(&mut self, pin: &str, level: bool) -> Result<(), Offline> {
+        let number = self.given.get(pin).map_or(1, |number| number + 1);
+        let order = Order { pin: pin.to_owned(), level, number };
         let sent = self.orders.as_ref().map(|orders| orders.try_send(order));
         match sent {
-            Some(Ok(())) => Ok(()),
+            Some(Ok(())) => {
+                self.given.insert(pin.to_owned(), number);
+                Ok(())
+            }
             Some(Err(TrySendError::Full(_))) => Err(Offline("it does not keep up".to_owned())),
             Some(Err(TrySendError::Disconnected(_))) | None => Err(Offline("it has stopped".to_owned())),
+        }
+    }
+}
+
+impl Worker {
+    /// Whether a pin's last order was carried out; false while it waits.
+    pub(crate) fn is_done(&self, pin: &str) -> Result<bool, Offline> {
+        let Some(given) = self.given.get(pin) else { return Ok(true) };
+        match locked(&self.done).get(pin) {
+            Some((number, result)) if number == given => result.clone().map(|()| true).map_err(Offline),
+            _ => Ok(false),
         }
     }
 }
@@ -114,8 +148,8 @@ impl Drop for Worker {
 }
 
 /// A panic of whoever held it has left nothing half done.
-fn locked(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
-    seen.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -154,7 +188,7 @@ mod tests {
 
     #[test]
     fn orders_are_carried_out_and_seen() {
-        let worker = Worker::start(Bench::default(), Duration::from_secs(60), Wake::default()).unwrap();
+        let mut worker = Worker::start(Bench::default(), Duration::from_secs(60), Wake::default()).unwrap();
         until(&worker, &Ok(false));
         worker.write("1", true).unwrap();
         until(&worker, &Ok(true));
@@ -171,9 +205,34 @@ mod tests {
     }
 
     #[test]
+    fn an_order_is_done_when_it_was_carried_out_and_not_when_it_was_taken() {
+        let bench = Bench::default();
+        let mut worker = Worker::start(bench.clone(), Duration::from_secs(60), Wake::default()).unwrap();
+        assert_eq!(worker.is_done("1"), Ok(true), "there is nothing to do");
+        let limit = Instant::now() + Duration::from_secs(20);
+        let settled = |worker: &Worker| {
+            while worker.is_done("1") == Ok(false) {
+                assert!(Instant::now() < limit);
+                thread::yield_now();
+            }
+            worker.is_done("1")
+        };
+        {
+            let mut hanging = bench.0.lock().unwrap();
+            worker.write("1", true).unwrap();
+            assert_eq!(worker.is_done("1"), Ok(false));
+            hanging.1 = Some("unplugged".to_owned());
+        }
+        assert_eq!(settled(&worker), Err(Offline("unplugged".to_owned())));
+        bench.0.lock().unwrap().1 = None;
+        worker.write("1", false).unwrap();
+        assert_eq!(settled(&worker), Ok(true));
+    }
+
+    #[test]
     fn the_end_waits_for_the_last_orders() {
         let bench = Bench::default();
-        let worker = Worker::start(bench.clone(), Duration::from_secs(60), Wake::default()).unwrap();
+        let mut worker = Worker::start(bench.clone(), Duration::from_secs(60), Wake::default()).unwrap();
         for level in [true, false, true] {
             worker.write("7", level).unwrap();
         }

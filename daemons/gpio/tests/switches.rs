@@ -1,6 +1,7 @@
 //! Switches as their users see them, on a paused clock and a driver without hardware.
 #![expect(clippy::unwrap_used, reason = "a failed expectation fails the test")]
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gpio::{
@@ -302,4 +303,88 @@ async fn a_restart_moves_nothing_that_keeps_its_level_and_a_new_appliance_sets_f
         board.stop.cancel();
         board.owner.await.unwrap();
     }
+}
+
+async fn wait_until(cond: impl Fn() -> bool) {
+    let look = async {
+        while !cond() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), look).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pulse_whose_end_failed_stays_marked_and_is_ended_as_soon_as_that_is_possible() {
+    let (theirs, file) = Marks::create().unwrap();
+    let noop = Noop::new();
+    let pins = noop.pins();
+    let drivers = Drivers::from([("n".to_owned(), Box::new(noop) as Box<dyn gpio::Driver>)]);
+    let stop = CancellationToken::new();
+    let (gpio, owner) =
+        gpio::spawn_marked(settings(), drivers, Some(Marks::new(file)), stop.clone()).unwrap();
+    gpio.pulse("relay", Duration::ZERO, false).await.unwrap();
+    pins.set_offline(Some("unplugged"));
+    gpio.subscribe().wait_for(|state| !state.outputs["relay"].busy).await.unwrap();
+    assert_eq!((pins.level("3"), theirs.get()), (true, vec!["relay".to_owned()]));
+    // A request that fails as well changes nothing about it.
+    gpio.switch("relay", false, true).await.unwrap_err();
+    assert_eq!(theirs.get(), ["relay"]);
+    pins.set_offline(None);
+    wait_until(|| theirs.get().is_empty()).await;
+    assert!(!pins.level("3"));
+
+    gpio.pulse("relay", Duration::ZERO, false).await.unwrap();
+    pins.set_offline(Some("unplugged"));
+    stop.cancel();
+    owner.await.unwrap();
+    assert_eq!(theirs.get(), ["relay"], "for whoever comes after us");
+}
+
+/// A driver that only takes orders: what was written, and what became of the last one.
+#[derive(Clone)]
+struct Late(Arc<Mutex<Orders>>);
+
+type Orders = (Vec<bool>, Result<bool, gpio::Offline>);
+
+impl gpio::Driver for Late {
+    fn attach(&mut self, _: &[gpio::PinUse], _: gpio::Wake) -> Result<(), gpio::Offline> {
+        Ok(())
+    }
+
+    fn read(&mut self, _: &str) -> Result<bool, gpio::Offline> {
+        Ok(false)
+    }
+
+    fn write(&mut self, _: &str, level: bool) -> Result<(), gpio::Offline> {
+        self.0.lock().unwrap().0.push(level);
+        Ok(())
+    }
+
+    fn is_done(&mut self, _: &str) -> Result<bool, gpio::Offline> {
+        self.0.lock().unwrap().1.clone()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pulse_stays_marked_until_its_end_was_carried_out_and_what_failed_is_ordered_again() {
+    let (theirs, file) = Marks::create().unwrap();
+    let late = Late(Arc::new(Mutex::new((Vec::new(), Ok(false)))));
+    let drivers = Drivers::from([("n".to_owned(), Box::new(late.clone()) as Box<dyn gpio::Driver>)]);
+    let stop = CancellationToken::new();
+    let (gpio, _owner) = gpio::spawn_marked(settings(), drivers, Some(Marks::new(file)), stop).unwrap();
+    gpio.pulse("relay", Duration::ZERO, false).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let written = || late.0.lock().unwrap().0.clone();
+    let result = |result| late.0.lock().unwrap().1 = result;
+    assert_eq!((written(), theirs.get()), (vec![true, false], vec!["relay".to_owned()]), "it waits");
+    result(Err(gpio::Offline("unplugged".to_owned())));
+    wait_until(|| written().len() > 3).await;
+    assert_eq!(theirs.get(), ["relay"]);
+    result(Ok(true));
+    wait_until(|| theirs.get().is_empty()).await;
+    let orders = written();
+    assert!(orders[1..].iter().all(|level| !level), "{orders:?}");
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(written(), orders, "and no more");
 }
