@@ -88,7 +88,8 @@ fn difference(gadget: &Path, item: &Item) -> Option<String> {
         Item::Link { path, .. } => {
             (!gadget.join(path).is_symlink()).then(|| format!("{} is missing", path.display()))
         }
-        Item::WriteEither { .. } | Item::Write { rule: Rule::Once | Rule::OnceIfOffered, .. } => None,
+        Item::WriteEither { .. }
+        | Item::Write { rule: Rule::Once | Rule::OnceIfOffered | Rule::OnceIfThere, .. } => None,
         Item::Write { path, value, rule } => match fs::read(gadget.join(path)) {
             Err(error) => (!(rule.may_be_missing() && is_missing(&error)))
                 .then(|| format!("{}: {error}", path.display())),
@@ -125,13 +126,31 @@ pub(crate) fn make(paths: &Paths, plan: &Plan) -> Result<(), Error> {
     plan.items.iter().try_for_each(|item| apply(paths, item))
 }
 
-/// Makes a function, whole or not at all.
-pub(crate) fn make_function(paths: &Paths, function: &Function) -> Result<(), Error> {
-    let made = function.items.iter().try_for_each(|item| apply(paths, item));
+/// Makes a function, whole or not at all; but what may come later may be missing, and is told.
+pub(crate) fn make_function(paths: &Paths, function: &Function) -> Result<Vec<Error>, Error> {
+    let mut later = Vec::new();
+    let made = function.items.iter().try_for_each(|item| match (item, apply(paths, item)) {
+        (Item::Write { rule: Rule::OnceIfThere, .. }, Err(error)) => {
+            later.push(error);
+            Ok(())
+        }
+        (_, applied) => applied,
+    });
     if made.is_err() {
         let _ = remove_function(&paths.function(&function.name));
     }
-    made
+    made.map(|()| later)
+}
+
+/// Writes what was not there when the function was made. What somebody else has written by now stays.
+pub(crate) fn write_late(paths: &Paths, function: &Function) -> Vec<Error> {
+    let late = function.items.iter().filter(|item| match item {
+        Item::Write { path, rule: Rule::OnceIfThere, .. } => {
+            fs::read(paths.gadget().join(path)).map_or(true, |read| read.trim_ascii().is_empty())
+        }
+        _ => false,
+    });
+    late.filter_map(|item| apply(paths, item).err()).collect()
 }
 
 fn apply(paths: &Paths, item: &Item) -> Result<(), Error> {

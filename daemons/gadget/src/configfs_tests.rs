@@ -230,3 +230,40 @@ fn what_the_user_of_the_drives_may_change_is_listed() {
     assert_eq!(shown[11], "mass_storage.usb1/lun.0/inquiry_string_cdrom");
     assert!(gadget.nodes().is_empty(), "there are no device nodes");
 }
+
+#[test]
+fn a_drive_whose_image_is_not_there_yet_is_made_without_it_and_gets_it_later() {
+    let fake = Fake::new();
+    let drive = crate::settings::Drive { file: Some("/a.iso".into()), ..crate::settings::Drive::default() };
+    let wanted = Settings { drive: Some(drive), ..Settings::default() };
+    let (mut gadget, _) = fake.hold(&Settings { drive: None, ..wanted.clone() });
+    // An attribute that takes nothing for now stands for a kernel that does not find the image.
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::create_dir(elsewhere.path().join("lun.0")).unwrap();
+    symlink(elsewhere.path().join("storage/file"), elsewhere.path().join("lun.0/file")).unwrap();
+    symlink(elsewhere.path(), fake.paths.function("mass_storage.usb0")).unwrap();
+    gadget.change(plan(&wanted, &Controller::unknown())).unwrap();
+    assert!(
+        !gadget.is_missing("mass_storage.usb0") && fake.links().contains(&"mass_storage.usb0".to_owned())
+    );
+    gadget.look_again();
+    assert!(gadget.is_awaiting());
+    assert!(gadget.faults()[0].starts_with("mass_storage.usb0 is empty"), "{:?}", gadget.faults());
+    fs::create_dir(elsewhere.path().join("storage")).unwrap();
+    gadget.look_again();
+    assert!(!gadget.is_awaiting() && gadget.faults().is_empty());
+    assert_eq!(fake.read("functions/mass_storage.usb0/lun.0/file"), "/a.iso\n");
+}
+
+#[test]
+fn what_somebody_else_has_lent_meanwhile_stays() {
+    let fake = Fake::new();
+    let drive = crate::settings::Drive { file: Some("/a.iso".into()), ..crate::settings::Drive::default() };
+    let settings = Settings { drive: Some(drive), ..Settings::default() };
+    fake.hold(&settings);
+    fake.write("functions/mass_storage.usb0/lun.0/file", "/b.iso\n");
+    let plan = plan(&settings, &Controller::unknown());
+    let function = plan.functions.iter().find(|one| one.name == "mass_storage.usb0").unwrap();
+    assert!(write_late(&fake.paths, function).is_empty());
+    assert_eq!(fake.read("functions/mass_storage.usb0/lun.0/file"), "/b.iso\n");
+}

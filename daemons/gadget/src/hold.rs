@@ -1,6 +1,6 @@
 //! The gadget as it is held: made, adopted, changed, bound, let go.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -39,6 +39,8 @@ pub struct Gadget {
     plan: Plan,
     /// Functions the kernel has no driver for.
     missing: BTreeSet<String>,
+    /// What of a function may still come, and why it is not there: an image on a storage that is not mounted yet.
+    awaited: BTreeMap<String, String>,
 }
 
 impl Gadget {
@@ -49,7 +51,7 @@ impl Gadget {
     ///
     /// [`Error`]. A function that the kernel does not have is none: the gadget is made without it, and the log says so.
     pub fn hold(paths: Paths, plan: Plan) -> Result<(Self, Made), Error> {
-        let mut gadget = Self { paths, plan, missing: BTreeSet::new() };
+        let mut gadget = Self { paths, plan, missing: BTreeSet::new(), awaited: BTreeMap::new() };
         let made = gadget.make()?;
         Ok((gadget, made))
     }
@@ -83,9 +85,22 @@ impl Gadget {
             if there.is_some_and(|there| there.contains(&function.name)) {
                 continue;
             }
-            if let Err(error) = configfs::make_function(&self.paths, function) {
-                log::warn!("the USB gadget is without {} ({}): {error}", function.name, function.description);
-                self.missing.insert(function.name.clone());
+            self.awaited.remove(&function.name);
+            match configfs::make_function(&self.paths, function) {
+                Ok(awaited) => {
+                    for error in awaited {
+                        log::warn!("{} ({}) is empty for now: {error}", function.name, function.description);
+                        self.awaited.insert(function.name.clone(), error.to_string());
+                    }
+                }
+                Err(error) => {
+                    log::warn!(
+                        "the USB gadget is without {} ({}): {error}",
+                        function.name,
+                        function.description
+                    );
+                    self.missing.insert(function.name.clone());
+                }
             }
         }
         let wanted: Vec<&str> = self.linked().collect();
@@ -97,6 +112,28 @@ impl Gadget {
         configfs::unbind(&self.paths)?;
         configfs::link(&self.paths, &wanted)?;
         Ok(if present.is_some() { Made::Relinked } else { Made::Anew })
+    }
+
+    /// Whether something is missing that may come by itself.
+    #[must_use]
+    pub fn is_awaiting(&self) -> bool {
+        !self.awaited.is_empty()
+    }
+
+    /// Tries again what was missing. What somebody else has lent by now stays.
+    pub fn look_again(&mut self) {
+        for function in &self.plan.functions {
+            if !self.awaited.contains_key(&function.name) {
+                continue;
+            }
+            match configfs::write_late(&self.paths, function).pop() {
+                Some(error) => drop(self.awaited.insert(function.name.clone(), error.to_string())),
+                None => {
+                    log::info!("{} ({}) is complete now", function.name, function.description);
+                    self.awaited.remove(&function.name);
+                }
+            }
+        }
     }
 
     /// The functions the host shall see and the kernel has.
@@ -209,12 +246,14 @@ impl Gadget {
         roles.into_iter().zip(rest::send(&reports, limit)).collect()
     }
 
-    /// What is wrong with it, one line for each function the host should see and does not.
+    /// What is wrong with it, one line for each function the host should see and does not, or sees without its medium.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
         let missing = self.missing.iter().map(|name| format!("{name}: the kernel has no such function"));
         let unfit = self.plan.functions.iter().filter(|one| matches!(one.fate, Fate::DoesNotFit { .. }));
-        missing.chain(unfit.map(|one| format!("{}: not enough endpoints", one.name))).collect()
+        let unfit = unfit.map(|one| format!("{}: not enough endpoints", one.name));
+        let awaited = self.awaited.iter().map(|(name, why)| format!("{name} is empty: {why}"));
+        missing.chain(unfit).chain(awaited).collect()
     }
 }
 

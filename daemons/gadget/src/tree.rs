@@ -74,6 +74,8 @@ pub(crate) enum Rule {
     Once,
     /// Likewise, where the kernel offers the attribute at all.
     OnceIfOffered,
+    /// Likewise, if it can be: what it names may come later.
+    OnceIfThere,
 }
 
 impl Rule {
@@ -321,7 +323,7 @@ fn drive(number: u32, drive: &Drive) -> Function {
     }
     if let Some(file) = &drive.file {
         let file = Value::Text(file.to_string_lossy().into_owned());
-        dir.put("lun.0/file", file, Rule::Once);
+        dir.put("lun.0/file", file, Rule::OnceIfThere);
     }
     let cost = Cost::new(2, 1, 1);
     match number {

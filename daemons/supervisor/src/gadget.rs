@@ -219,6 +219,8 @@ struct Owner {
     fault: Option<String>,
     /// When the controller is looked for again.
     retry_at: Option<Instant>,
+    /// When what the gadget still lacks is looked for again.
+    awaited_at: Option<Instant>,
     /// When `kvmd` is given the means to plug and unplug; `None` when it has them or nothing is plugged in.
     hand_over_at: Option<Instant>,
     handed_over: bool,
@@ -250,6 +252,7 @@ impl Owner {
             told: None,
             fault: None,
             retry_at: None,
+            awaited_at: None,
             hand_over_at: None,
             handed_over: false,
         }
@@ -277,7 +280,7 @@ impl Owner {
     }
 
     fn due(&self) -> Option<Instant> {
-        [self.retry_at, self.hand_over_at].into_iter().flatten().min()
+        [self.retry_at, self.awaited_at, self.hand_over_at].into_iter().flatten().min()
     }
 
     fn look_again(&mut self) {
@@ -285,9 +288,20 @@ impl Owner {
         if self.retry_at.is_some_and(|at| now >= at) {
             self.apply();
         }
+        if self.awaited_at.is_some_and(|at| now >= at) {
+            if let Some(gadget) = &mut self.gadget {
+                gadget.look_again();
+            }
+            self.await_rest();
+        }
         if self.hand_over_at.is_some_and(|at| now >= at) {
             self.hand_over();
         }
+    }
+
+    fn await_rest(&mut self) {
+        let is_awaiting = self.gadget.as_ref().is_some_and(gadget::Gadget::is_awaiting);
+        self.awaited_at = is_awaiting.then(|| Instant::now() + RETRY);
     }
 
     fn answer(&mut self, call: Call) {
@@ -315,6 +329,7 @@ impl Owner {
     fn apply(&mut self) {
         let fault = self.try_apply().err();
         self.retry_at = fault.is_some().then(|| Instant::now() + RETRY);
+        self.await_rest();
         match &fault {
             Some(why) if self.fault.as_ref() != Some(why) => log::warn!("USB gadget: {why}; trying again"),
             None if self.fault.is_some() => log::info!("the USB gadget is there after all"),
@@ -503,7 +518,7 @@ impl Owner {
 
     fn close(&mut self) {
         self.let_go();
-        (self.retry_at, self.hand_over_at) = (None, None);
+        (self.retry_at, self.awaited_at, self.hand_over_at) = (None, None, None);
         if !self.remove_on_stop {
             return;
         }
@@ -528,6 +543,12 @@ impl Owner {
         }
     }
 
+    /// What the host should see and does not, though the gadget is there.
+    fn lacks(&self) -> Option<String> {
+        let faults = self.gadget.as_ref().map(gadget::Gadget::faults);
+        faults.filter(|faults| !faults.is_empty()).map(|faults| faults.join("; "))
+    }
+
     fn status(&self) -> wire::Gadget {
         let plan = self.gadget.as_ref().map(gadget::Gadget::plan);
         let is_missing = |name: &str| self.gadget.as_ref().is_some_and(|gadget| gadget.is_missing(name));
@@ -542,7 +563,7 @@ impl Owner {
             bios_safe: self.settings.bios_safe,
             endpoints: self.settings.endpoints,
             used: plan.map_or(0, Plan::used),
-            fault: self.fault.clone(),
+            fault: self.fault.clone().or_else(|| self.lacks()),
             functions,
         }
     }
@@ -696,6 +717,19 @@ mod tests {
         assert!(owner.fault.is_some() && owner.retry_at.is_some(), "there is no configfs");
         owner.connect(false).unwrap();
         assert_eq!((owner.fault.take(), owner.due()), (None, None));
+    }
+
+    #[test]
+    fn a_gadget_that_lacks_something_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut owner = owner(dir.path());
+        fs::create_dir_all(owner.paths.gadgets()).unwrap();
+        owner.settings = gadget::Settings { endpoints: 1, ..gadget::Settings::default() };
+        owner.connected = false;
+        owner.apply();
+        let fault = owner.status().fault.unwrap();
+        assert!(fault.contains("not enough endpoints"), "{fault}");
+        assert_eq!((owner.done(), owner.due()), (Ok(()), None), "there is nothing to try again");
     }
 
     #[test]
