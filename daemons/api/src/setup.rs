@@ -114,7 +114,7 @@ pub fn start(
         keymaps: open_keymaps(config),
         hid,
         atx: start_atx(config, &machine, &mut start)?,
-        msd: start_msd(config, &machine, &supervisor, &mut start)?,
+        msd: start_msd(config, layout, &machine, &supervisor, &mut start)?,
         gpio: start_gpio(config, &mut start)?,
     };
     let empty = Empty::new(stop.child_token());
@@ -571,6 +571,7 @@ fn gpio_panel(settings: &config::Atx) -> atx::GpioSettings {
 
 fn start_msd(
     config: &Config,
+    layout: &Layout,
     machine: &Machine,
     supervisor: &Supervisor,
     start: &mut Start<'_>,
@@ -591,7 +592,7 @@ fn start_msd(
             msd::spawn(ours, drive, supervisor.clone(), stop)
         }
         MsdType::Otg => {
-            let drives = gadget_drives(config, supervisor)?;
+            let drives = gadget_drives(config, layout, supervisor)?;
             msd::spawn(ours, drives, supervisor.clone(), stop)
         }
     };
@@ -600,7 +601,7 @@ fn start_msd(
 }
 
 /// The drive that is lent, and those beside it, which only share the storage.
-fn gadget_drives(config: &Config, supervisor: &Supervisor) -> anyhow::Result<msd::Drives> {
+fn gadget_drives(config: &Config, layout: &Layout, supervisor: &Supervisor) -> anyhow::Result<msd::Drives> {
     let settings = &config.otg;
     let paths = gadget::Paths { name: settings.gadget.clone(), ..gadget::Paths::default() };
     let failed = "cannot watch a drive of the gadget";
@@ -608,11 +609,15 @@ fn gadget_drives(config: &Config, supervisor: &Supervisor) -> anyhow::Result<msd
     let extra = &settings.devices.drives;
     let count = if extra.enabled { u32::try_from(extra.count)? } else { 0 };
     let beside = |number| msd::Otg::new(paths.lun(number)).context(failed);
-    let drives = match config.kvmd.msd.replug {
-        true => msd::Drives::new(msd::Replugging::new(main, supervisor.clone())),
-        false => msd::Drives::new(main),
+    let beside = (1..=count).map(beside).collect::<anyhow::Result<Vec<_>>>()?;
+    let drives = if config.kvmd.msd.replug {
+        let mark = msd::Mark { path: layout.kvmd_state().join("drive-kind"), drive: paths.lun(0) };
+        let main = msd::Replugging::new(main, supervisor.clone()).marked(mark);
+        msd::Drives::new(beside.iter().fold(main, msd::Replugging::beside))
+    } else {
+        msd::Drives::new(main)
     };
-    (1..=count).try_fold(drives, |drives, number| Ok(drives.and(beside(number)?)))
+    Ok(beside.into_iter().fold(drives, msd::Drives::and))
 }
 
 /// The supervisor gives it these names; there are kernels that know one, which then has to change with what is lent.

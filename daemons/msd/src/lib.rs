@@ -49,7 +49,7 @@ pub use handle::{Msd, Settings, spawn};
 pub use model::{DriveImage, DriveState, Image, Part, State, Storage, Transfer};
 pub use otg::{Names, Otg};
 pub use remount::Plain;
-pub use replug::{Cable, Replugging};
+pub use replug::{Cable, Mark, Replugging};
 pub use upload::{Write, Written};
 pub use vm::VmDrive;
 
