@@ -99,12 +99,21 @@ impl Lines {
         }
     }
 
-    /// After `limit` the marks are the next `kvmd`'s.
     fn rest_before(&self, limit: Instant) {
+        self.rest_with(limit, |device, pin, level| Board::new(device).set(pin, level));
+    }
+
+    /// After `limit` the marks and the relays are the next `kvmd`'s.
+    fn rest_with(&self, limit: Instant, mut set: impl FnMut(PathBuf, u8, bool) -> io::Result<()>) {
         let relays = self.locked(Inner::rest);
         // Without the lock: a board that hangs does so for five seconds, and the next kvmd does not wait for it.
         for (channel, device, pin, level) in relays {
-            match Board::new(device).set(pin, level) {
+            // Somebody may have switched it on again meanwhile. Otherwise it stays marked.
+            if Instant::now() >= limit {
+                log::warn!("gpio channel {channel:?} is left to the next kvmd: another relay hangs");
+                continue;
+            }
+            match set(device, pin, level) {
                 Ok(()) if Instant::now() < limit => self.locked(|inner| inner.unmark(&channel)),
                 Ok(()) => {}
                 Err(error) => log::warn!("gpio channel {channel:?} may still be on: {error}"),
@@ -278,6 +287,30 @@ mod tests {
         marks.set(["relay", "elsewhere"]).unwrap();
         lines.rest();
         assert_eq!(marks.get(), ["relay", "elsewhere"]);
+    }
+
+    #[test]
+    fn a_relay_whose_turn_comes_too_late_is_left_to_the_next_kvmd() {
+        let relays = "kvmd:\n  gpio:\n    drivers: {usb: {type: hidrelay, device: /nowhere/hidraw3}}\n    scheme:\n\
+            \x20     one: {driver: usb, pin: 1, mode: output}\n\
+            \x20     two: {driver: usb, pin: 2, mode: output}\n";
+        let lines = Lines::new(&config(relays)).unwrap().unwrap();
+        let marked = || lines.locked(|inner| inner.marks.get());
+        lines.locked(|inner| inner.marks.set(["one", "two"])).unwrap();
+        let limit = Instant::now() + Duration::from_millis(20);
+        let mut switched = Vec::new();
+        lines.rest_with(limit, |_, pin, _| {
+            switched.push(pin);
+            // A board that hangs.
+            while Instant::now() < limit {
+                std::thread::yield_now();
+            }
+            Ok(())
+        });
+        assert!(switched.len() <= 1, "{switched:?}");
+        assert_eq!(marked(), ["one", "two"]);
+        lines.rest_with(Instant::now() + Duration::from_secs(3600), |_, _, _| Ok(()));
+        assert!(marked().is_empty());
     }
 
     #[test]
