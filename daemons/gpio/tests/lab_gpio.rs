@@ -57,6 +57,12 @@ impl Board {
         assert!(waited.is_ok(), "{what}: {:?}", self.gpio.subscribe().borrow());
     }
 
+    /// Its lines are free after it.
+    async fn end(self) {
+        drop(self._stop);
+        self.owner.await.unwrap();
+    }
+
     fn input(&self, name: &str) -> gpio::InputState {
         self.gpio.subscribe().borrow().inputs[name]
     }
@@ -95,7 +101,23 @@ async fn bounces_are_not_seen() {
     if !inside() {
         return;
     }
+    // A level that lasts for long is no bounce: under load a round may not tell anything.
+    for _ in 0..20 {
+        let (longest, seen) = noise().await;
+        if longest <= DEBOUNCE / 2 {
+            assert_eq!(seen, [(false, true)], "only the clean line has changed");
+            return;
+        }
+    }
+    panic!("this machine is never fast enough to bounce");
+}
+
+/// Makes noise on one line and then a change on another. Gives how long the longest bounce was, and what was seen.
+async fn noise() -> (Duration, Vec<(bool, bool)>) {
     let sim = GpioSim::open().unwrap();
+    for line in [4, 5] {
+        sim.pull(line, false).unwrap();
+    }
     let board =
         start(channels("d", &[("noisy", 4, false, input()), ("clean", 5, false, input())]), chip(&sim), None);
     let mut state = board.gpio.subscribe();
@@ -111,14 +133,19 @@ async fn bounces_are_not_seen() {
         }
         seen
     });
-    // Without a pause: on any machine far shorter than the debounce.
+    let mut longest = Duration::ZERO;
     for _ in 0..50 {
+        let start = Instant::now();
         sim.pull(4, true).unwrap();
         sim.pull(4, false).unwrap();
+        longest = longest.max(start.elapsed());
+        // Whoever sees them would see them now.
+        tokio::task::yield_now().await;
     }
     sim.pull(5, true).unwrap();
     let seen = tokio::time::timeout(LIMIT, watching).await.unwrap().unwrap();
-    assert_eq!(seen, [(false, true)], "only the clean line has changed");
+    board.end().await;
+    (longest, seen)
 }
 
 #[tokio::test]
