@@ -5,7 +5,8 @@
 //! A poller reads its source only while somebody watches it; an unwatched `Info` costs nothing.
 //!
 //! Of a Raspberry Pi: model and serial number of the device tree, the firmware's word on its power supply (the vendor
-//! kernel's attribute, the mailbox, or the mainline kernel's voltage sensor), and the fan the kernel drives.
+//! kernel's attribute or the mainline kernel's voltage sensor; the mailbox only where its node is readable, which the
+//! appliance does not arrange), and the fan the kernel drives.
 //!
 //! What a board does not have is `None`, never a made-up value.
 //!

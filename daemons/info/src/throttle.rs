@@ -1,7 +1,7 @@
 //! What the firmware of a Raspberry Pi says about its power supply and cooling.
 //!
-//! Three ways to the same word, tried in this order: the vendor kernel's attribute; the mailbox, on vendor kernels that
-//! lack it; and the mainline kernel's voltage sensor, which knows only of undervoltage, and only while it lasts: that it
+//! Three ways to the same word, tried in this order: the vendor kernel's attribute; the mailbox, where somebody has made
+//! its node readable for us; and the mainline kernel's voltage sensor, which knows only of undervoltage, and only while it lasts: that it
 //! was ever so is remembered here, since we started.
 
 use std::fs::{self, File};
@@ -49,6 +49,8 @@ fn attribute(root: &Path) -> Option<u32> {
     })
 }
 
+/// The node is root's, and we get it from nobody: whoever may open it may ask the firmware for anything, memory and
+/// clocks included, and one number is not worth that. So as delivered this answers only a process of root.
 fn mailbox(root: &Path) -> Option<u32> {
     let mailbox = File::open(root.join("dev/vcio")).ok()?;
     sys::vcio::property(&mailbox, PROPERTY).ok()
