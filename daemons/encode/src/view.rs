@@ -8,6 +8,9 @@ use crate::markers::Markers;
 /// Longest side of a picture in pixels.
 pub(crate) const MAX_SIDE: u32 = 16_384;
 
+/// Pixels of the largest block of a JPEG with halved chroma, either way.
+const BLOCK: u32 = 16;
+
 /// How the pixels lie in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Format {
@@ -178,6 +181,27 @@ impl<'a> View<'a> {
         Ok(Self { format: Format::Jpeg, width, height, stride: 0, data: &data[..markers.end] })
     }
 
+    /// A picture that a capture device sent as a JPEG, held to the size that was agreed on. Its sides may be rounded up to
+    /// whole blocks, as some encoders do. Progressive ones, which no capture device needs, are refused: whoever decodes
+    /// one needs memory for all of it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`View::jpeg`], and [`Error::Jpeg`] for another size and for a progressive one.
+    pub fn captured_jpeg(width: u32, height: u32, data: &'a [u8]) -> Result<Self, Error> {
+        let view = Self::jpeg(data)?;
+        let fits = |side: u32, agreed: u32| {
+            (agreed..=agreed.saturating_add(BLOCK - 1) / BLOCK * BLOCK).contains(&side)
+        };
+        if !fits(view.width, width) || !fits(view.height, height) {
+            return Err(Error::Jpeg("its size is not the one it should have"));
+        }
+        if !Markers::read(data)?.sequential {
+            return Err(Error::Jpeg("progressive"));
+        }
+        Ok(view)
+    }
+
     /// A picture without padding between its lines.
     ///
     /// # Errors
@@ -299,6 +323,31 @@ mod tests {
                 assert!(plane.line_bytes <= plane.stride, "{format}");
             }
         }
+    }
+
+    #[test]
+    fn a_captured_jpeg_has_the_agreed_size_or_whole_blocks_and_is_not_progressive() {
+        let mut encoder = crate::Jpeg::new(80).unwrap();
+        let pixels = vec![0; 64 * 48 * 4];
+        let mut jpeg =
+            encoder.encode(&View::packed(Format::Bgrx, 64, 48, &pixels).unwrap()).unwrap().to_vec();
+        for (width, height, fits) in [
+            (64, 48, true),
+            (50, 34, true), // rounded up
+            (49, 33, true),
+            (48, 48, false),
+            (64, 32, false),
+            (65, 48, false),
+            (64, 49, false),
+            (u32::MAX, 48, false),
+        ] {
+            let view = View::captured_jpeg(width, height, &jpeg);
+            assert_eq!(view.is_ok(), fits, "{width}x{height}");
+        }
+        let frame = jpeg.windows(2).position(|two| two == [0xFF, 0xC0]).unwrap();
+        jpeg[frame + 1] = 0xC2;
+        assert!(View::jpeg(&jpeg).is_ok());
+        assert!(matches!(View::captured_jpeg(64, 48, &jpeg), Err(Error::Jpeg("progressive"))));
     }
 
     #[test]
