@@ -31,6 +31,10 @@ const OLD: Duration = Duration::from_millis(25);
 /// How long it is awaited.
 const AWAITED: Duration = Duration::from_millis(100);
 
+/// Changes in a row without a picture between them, until the source is said to have no sync; a mode switch may take a
+/// few. A device may tell of one at each start.
+const STARTS: u32 = 8;
+
 /// The machine on its device.
 pub(crate) struct Follow<N: Node> {
     node: N,
@@ -41,6 +45,9 @@ pub(crate) struct Follow<N: Node> {
     free: Option<bool>,
     /// Times that the capture was started without a picture since.
     stalls: u32,
+    /// Times that it was ended by a change, without a picture since, and when that began.
+    changes: u32,
+    changing: Instant,
 }
 
 enum Phase<T> {
@@ -73,18 +80,23 @@ impl<N: Node> Follow<N> {
     pub(crate) fn new(node: N, path: PathBuf, wish: Wish) -> Self {
         let look_at = node.now();
         let phase = Phase::Idle { state: None, told: true, look_at };
-        Self { node, path, wish, phase, free: None, stalls: 0 }
+        Self { node, path, wish, phase, free: None, stalls: 0, changes: 0, changing: look_at }
     }
 
     /// See [`crate::Source::wait`].
     pub(crate) fn wait(&mut self, deadline: Instant) -> Result<News, Signal> {
         loop {
+            let changes = self.changes;
             let news = match self.phase {
                 Phase::Idle { .. } => self.idle(deadline)?,
                 Phase::Running { .. } => self.run(deadline)?,
             };
             if let Some(news) = news {
                 return Ok(news);
+            }
+            // One change is followed at once, even at a deadline. Further ones must not keep the caller here.
+            if changes > 0 && self.changes > changes && self.node.now() >= deadline {
+                return Ok(News::Same);
             }
         }
     }
@@ -186,7 +198,7 @@ impl<N: Node> Follow<N> {
     /// There is no picture to be had: that is told if it is news, and looked at again later.
     fn absent(&mut self, state: SourceState) {
         self.node.stop();
-        self.stalls = 0;
+        (self.stalls, self.changes) = (0, 0);
         let known = matches!(&self.phase, Phase::Idle { state: Some(known), .. } if *known == state);
         let told = known && matches!(self.phase, Phase::Idle { told: true, .. });
         self.phase = Phase::Idle { state: Some(state), told, look_at: self.node.now() + PAUSE };
@@ -205,7 +217,7 @@ impl<N: Node> Follow<N> {
     /// While it captures.
     fn run(&mut self, deadline: Instant) -> Result<Option<News>, Signal> {
         if self.has_changed().map_err(|error| lost(&self.path, &error))? {
-            self.leave();
+            self.unsettled();
             return Ok(None);
         }
         match self.take_newest(deadline) {
@@ -229,6 +241,20 @@ impl<N: Node> Follow<N> {
             return self.stalled("the capture has stopped").map(|()| None);
         }
         Ok(None)
+    }
+
+    /// The signal has changed: it is looked at anew. One that never holds still until a picture comes is none.
+    fn unsettled(&mut self) {
+        let now = self.node.now();
+        if self.changes == 0 {
+            self.changing = now;
+        }
+        self.changes += 1;
+        if self.changes >= STARTS || now >= self.changing + STALL * 2 {
+            self.absent(SourceState::NoSync);
+        } else {
+            self.leave();
+        }
     }
 
     /// Whether the signal is another one than what is captured.
@@ -295,7 +321,7 @@ impl<N: Node> Follow<N> {
     fn view(&self, mode: &Mode, filled: &Filled) -> Option<View<'_>> {
         let bytes = self.node.bytes(filled.index, filled.len_bytes)?;
         match mode.format {
-            Format::Jpeg => View::jpeg(bytes).ok(),
+            Format::Jpeg => View::captured_jpeg(mode.width, mode.height, bytes).ok(),
             format => View::new(format, mode.width, mode.height, mode.stride, bytes).ok(),
         }
     }
@@ -312,7 +338,7 @@ impl<N: Node> Follow<N> {
         let since_boot = self.node.since_boot();
         let captured = filled.captured.filter(|captured| *captured <= since_boot).unwrap_or(since_boot);
         let captured = u64::try_from(captured.as_nanos()).unwrap_or(u64::MAX);
-        self.stalls = 0;
+        (self.stalls, self.changes) = (0, 0);
         let Phase::Running { alive, held, .. } = &mut self.phase else { return News::Same };
         *alive = now;
         let useless = held.replace(Held { filled, captured }).map(|held| held.filled);

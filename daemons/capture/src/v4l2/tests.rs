@@ -24,6 +24,19 @@ const BYTES: usize = 32;
 static COLOURS: LazyLock<Vec<[u8; BYTES]>> =
     LazyLock::new(|| (0..=255).map(|value| [value; BYTES]).collect());
 
+/// What a device sends that should send JPEGs of [`SIZE`]: one, one of whole blocks, a larger one, a progressive one.
+static JPEGS: LazyLock<[Vec<u8>; 4]> = LazyLock::new(|| {
+    let jpeg = |width, height| {
+        let pixels = vec![0; (width * height * 4) as usize];
+        let view = encode::View::packed(Format::Bgrx, width, height, &pixels).unwrap();
+        encode::Jpeg::new(80).unwrap().encode(&view).unwrap().to_vec()
+    };
+    let mut progressive = jpeg(SIZE.0, SIZE.1);
+    let frame = progressive.windows(2).position(|two| two == [0xFF, 0xC0]).unwrap();
+    progressive[frame + 1] = 0xC2;
+    [jpeg(SIZE.0, SIZE.1), jpeg(16, 16), jpeg(32, 2), progressive]
+});
+
 #[derive(Debug, Clone, Copy)]
 enum Happening {
     /// The driver fills a buffer, if it has one.
@@ -46,6 +59,8 @@ struct World {
     reading: Result<Reading<u32>, i32>,
     starts: Result<Option<Format>, i32>,
     started: Vec<(Option<u32>, Wish)>,
+    /// Each start is a change of the signal, so many milliseconds after it.
+    restless: Option<u64>,
     capturing: bool,
     fault: bool,
     event: bool,
@@ -100,6 +115,7 @@ impl Fake {
             reading: Ok(Reading::Signal(1)),
             starts: Ok(Some(Format::Yuyv)),
             started: Vec::new(),
+            restless: None,
             capturing: false,
             fault: false,
             event: false,
@@ -180,6 +196,14 @@ impl Node for Fake {
         (world.capturing, world.fault) = (true, false);
         world.driver = (0..BUFFERS).collect();
         world.filled.clear();
+        match world.restless {
+            Some(0) => world.event = true,
+            Some(millis) => {
+                let (then, reading) = (world.clock + Duration::from_millis(millis), world.reading);
+                world.plan.push_back((then, Happening::Event(reading)));
+            }
+            None => {}
+        }
         Ok(Some(Mode { format, width: SIZE.0, height: SIZE.1, stride: format.line_bytes(SIZE.0) }))
     }
 
@@ -240,6 +264,9 @@ impl Node for Fake {
     fn bytes(&self, index: u32, len_bytes: usize) -> Option<&[u8]> {
         let world = self.world();
         assert!(!world.driver.contains(&index), "a look into a buffer of the driver's");
+        if world.starts == Ok(Some(Format::Jpeg)) {
+            return Some(&JPEGS[usize::from(world.colours[index as usize])]);
+        }
         COLOURS.get(usize::from(world.colours[index as usize]))?.get(..len_bytes)
     }
 
@@ -490,6 +517,50 @@ fn a_device_that_is_gone_is_lost_as_no_cable_in_every_phase() {
         }
         assert_eq!(said.unwrap_err().state(), SourceState::NoCable);
     }
+}
+
+#[test]
+fn a_source_that_changes_at_every_start_is_one_without_sync_and_nobody_is_kept_waiting() {
+    for millis in [0, 1, 30, 300, 900] {
+        let fake = Fake::new(true);
+        let mut machine = fake.machine();
+        fake.after(1, Happening::Picture(1));
+        assert_eq!(machine.wait(fake.now_plus(10)), Ok(News::New));
+        fake.world().restless = Some(millis);
+        fake.after(1, Happening::Event(Ok(Reading::Signal(1))));
+        let end = fake.now_plus(3000);
+        loop {
+            let deadline = fake.now_plus(50);
+            let said = machine.wait(deadline);
+            assert!(fake.now() <= deadline, "{millis}");
+            if said == absent(SourceState::NoSync) {
+                break;
+            }
+            assert_eq!(said, Ok(News::Same), "{millis}");
+            assert!(fake.now() < end, "{millis}");
+        }
+        let starts = fake.world().started.len();
+        let _ = machine.wait(fake.now_plus(50));
+        assert_eq!(fake.world().started.len(), starts, "a pause");
+        fake.world().restless = None;
+        fake.after(1500, Happening::Picture(2));
+        let end = fake.now_plus(3000);
+        while machine.wait(fake.now_plus(50)) != Ok(News::New) {
+            assert!(fake.now() < end, "{millis}");
+        }
+    }
+}
+
+#[test]
+fn a_jpeg_of_another_size_and_a_progressive_one_are_no_pictures() {
+    let fake = Fake::new(true);
+    fake.world().starts = Ok(Some(Format::Jpeg));
+    let mut machine = fake.machine();
+    for (kind, news) in [(0, News::New), (1, News::New), (2, News::Same), (3, News::Same)] {
+        fake.after(1, Happening::Picture(kind));
+        assert_eq!(machine.wait(fake.now_plus(10)), Ok(news), "{kind}");
+    }
+    assert_eq!(machine.picture().unwrap().view.width(), 16, "the last good one stays");
 }
 
 #[test]
