@@ -15,7 +15,7 @@
 //! The USB gadget is made before the services and held beside them ([`gadget`]): no restart of one is seen by the host.
 //!
 //! Likewise output lines of GPIO chips ([`lines`]): no line moves because `kvmd` ends. Device nodes are given to the
-//! children that need them ([`nodes`]).
+//! children that need them ([`nodes`]). What `kvmd` held at a keyboard chip on a serial line is released ([`chip`]).
 //!
 //! Services: `journald` (where the machine has none), `vm` (the target, when it is a QEMU), `kvmd`, and on demand
 //! `kvmd-streamer`; started in this order, stopped in reverse. The drive's storage is checked and mounted after
@@ -26,6 +26,7 @@
 
 pub mod account;
 pub mod appliance;
+pub mod chip;
 pub mod control;
 pub mod exec_child;
 pub mod file;

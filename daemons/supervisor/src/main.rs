@@ -15,6 +15,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use supervisor::account::Accounts;
 use supervisor::appliance::{self, Appliance, Wishes};
+use supervisor::chip::Chip;
 use supervisor::control::{self, Policy};
 use supervisor::gadget::Gadget;
 use supervisor::journald::{self, Place};
@@ -186,7 +187,7 @@ async fn supervise(
         storage,
         check_limit: Duration::from_secs(flags.check_limit),
         journal,
-        let_go: let_go(hands, gadget.clone(), appliance.lines().cloned()),
+        let_go: let_go(hands, gadget.clone(), appliance.lines().cloned(), Chip::new(&config)),
         gadget,
         renew: Box::new(move || renewing.renew()),
         on_ready: Box::new(move || url.iter().for_each(|url| print(url))),
@@ -201,7 +202,12 @@ async fn supervise(
 }
 
 /// What is at rest before the next `kvmd` starts.
-fn let_go(hands: Option<Hands>, gadget: Option<Gadget>, lines: Option<Lines>) -> Vec<LetGo> {
+fn let_go(
+    hands: Option<Hands>,
+    gadget: Option<Gadget>,
+    lines: Option<Lines>,
+    chip: Option<Chip>,
+) -> Vec<LetGo> {
     let hands = hands.map(|hands| -> LetGo {
         Box::new(move || {
             let hands = hands.clone();
@@ -220,7 +226,13 @@ fn let_go(hands: Option<Hands>, gadget: Option<Gadget>, lines: Option<Lines>) ->
             Box::pin(async move { lines.let_go().await })
         })
     });
-    hands.into_iter().chain(gadget).chain(lines).collect()
+    let chip = chip.map(|chip| -> LetGo {
+        Box::new(move || {
+            let chip = chip.clone();
+            Box::pin(async move { chip.let_go().await })
+        })
+    });
+    hands.into_iter().chain(gadget).chain(lines).chain(chip).collect()
 }
 
 /// For the script that started us; nothing else ever goes to standard output.
