@@ -89,7 +89,7 @@ section! {
         select_timeout: Duration = Duration::from_millis(100) => seconds(0.01, 60.0),
         /// Seconds to wait for an event before looking at the device.
         queue_timeout: Duration = Duration::from_millis(100) => seconds(0.01, 60.0),
-        /// How often a report is tried before it is given up.
+        /// How often a report is tried before it is given up. Counts for the mice as well.
         write_retries: u32 = 150 => integer(1, 10_000),
     }
 }
@@ -103,7 +103,7 @@ section! {
         select_timeout: Duration = Duration::from_millis(100) => seconds(0.01, 60.0),
         /// Seconds to wait for an event before looking at the device.
         queue_timeout: Duration = Duration::from_millis(100) => seconds(0.01, 60.0),
-        /// How often a report is tried before it is given up.
+        /// Without effect: `kvmd.hid.keyboard.write_retries` counts for all three.
         write_retries: u32 = 150 => integer(1, 10_000),
         /// Whether this mouse is absolute; the second one is the other kind.
         absolute: bool = true => flag(),
@@ -123,7 +123,7 @@ section! {
         select_timeout: Duration = Duration::from_millis(100) => seconds(0.01, 60.0),
         /// Seconds to wait for an event before looking at the device.
         queue_timeout: Duration = Duration::from_millis(100) => seconds(0.01, 60.0),
-        /// How often a report is tried before it is given up.
+        /// Without effect: `kvmd.hid.keyboard.write_retries` counts for all three.
         write_retries: u32 = 150 => integer(1, 10_000),
         /// Whether there is a horizontal wheel.
         horizontal_wheel: bool = true => flag(),
