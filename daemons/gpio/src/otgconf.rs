@@ -1,11 +1,12 @@
 //! `otgconf`: the USB gadget's cable and its functions as switches.
 //!
 //! Pin `udc` is the cable: on while the gadget is bound to its controller. Any other pin is a function by its name,
-//! `mass_storage.usb0` say: on while it is part of what the host sees. Changing that takes the cable out for a moment.
+//! `mass_storage.usb0` say: on while it is part of what the host sees. Changing that takes the cable out for a moment;
+//! a mark says so for that time, so that the gadget's owner can plug it in again should we die meanwhile.
 //! `initial` says nothing here: the gadget is made by the supervisor, and a start of ours unplugs nothing.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,6 +32,8 @@ pub struct Settings {
     pub init_delay: Duration,
     /// Where controllers are found.
     pub controllers: PathBuf,
+    /// Not empty while the cable is out only for a moment. The gadget's owner makes it; where it is not, nothing is marked.
+    pub mark: PathBuf,
 }
 
 impl Default for Settings {
@@ -40,6 +43,7 @@ impl Default for Settings {
             udc: None,
             init_delay: Duration::from_secs(3),
             controllers: PathBuf::from("/sys/class/udc"),
+            mark: PathBuf::from("/run/kvmd/otg/relinking"),
         }
     }
 }
@@ -102,7 +106,13 @@ impl Cable {
             ));
         }
         let was_in = self.is_in()?;
-        self.plug(false)?;
+        if was_in {
+            self.mark("1");
+        }
+        if let Err(error) = self.plug(false) {
+            self.mark("");
+            return Err(error);
+        }
         let changed = if level { symlink(&from, &to) } else { fs::remove_file(&to) };
         let changed = changed.map_err(|error| named(&to, &error));
         if was_in {
@@ -112,9 +122,18 @@ impl Cable {
             )]
             std::thread::sleep(self.settings.init_delay);
             // Also when nothing was changed: the cable was in.
-            self.plug(true)?;
+            let plugged = self.plug(true);
+            self.mark("");
+            plugged?;
         }
         changed
+    }
+
+    fn mark(&self, text: &str) {
+        let mark = fs::File::options().write(true).truncate(true).open(&self.settings.mark);
+        if let Err(error) = mark.and_then(|mut mark| mark.write_all(text.as_bytes())) {
+            log::debug!("{}: {error}", self.settings.mark.display());
+        }
     }
 
     fn apply(&mut self, pin: &str, level: bool) -> io::Result<()> {
@@ -203,7 +222,8 @@ mod tests {
         fs::create_dir_all(paths.function("mass_storage.usb0")).unwrap();
         fs::create_dir_all(paths.link("x").parent().unwrap()).unwrap();
         fs::write(paths.udc_file(), "fe980000.usb\n").unwrap();
-        let settings = Settings { paths, init_delay: Duration::ZERO, ..Settings::default() };
+        let mark = dir.path().join("relinking");
+        let settings = Settings { paths, init_delay: Duration::ZERO, mark, ..Settings::default() };
         let pins = vec![UDC.to_owned(), "mass_storage.usb0".to_owned()];
         (dir, Cable { settings, pins, bound: None })
     }
@@ -245,6 +265,23 @@ mod tests {
         cable.set(UDC, false).unwrap();
         cable.set("mass_storage.usb0", true).unwrap();
         assert!(!cable.look().unwrap()[UDC], "a cable that was out stays out");
+    }
+
+    #[test]
+    fn while_the_cable_is_out_for_a_moment_a_mark_says_so() {
+        let (_dir, mut cable) = cable();
+        let mark = cable.settings.mark.clone();
+        fs::write(&mark, "").unwrap();
+        cable.settings.init_delay = Duration::from_millis(300);
+        let udc = cable.settings.paths.udc_file();
+        let changing = std::thread::spawn(move || cable.set("mass_storage.usb0", true));
+        let end = std::time::Instant::now() + Duration::from_secs(20);
+        while !fs::read_to_string(&udc).unwrap().trim().is_empty() && std::time::Instant::now() < end {
+            std::thread::yield_now();
+        }
+        assert_eq!(fs::read_to_string(&mark).unwrap(), "1");
+        changing.join().unwrap().unwrap();
+        assert_eq!(fs::read_to_string(&mark).unwrap(), "");
     }
 
     proptest! {

@@ -262,6 +262,26 @@ impl Owner {
         self.run.join("last-absolute")
     }
 
+    /// Not empty while `kvmd` has pulled the cable for a moment.
+    fn relinking(&self) -> PathBuf {
+        self.run.join("relinking")
+    }
+
+    /// A `kvmd` that died while it had pulled the cable for a moment has meant to plug it in again.
+    fn plug_in_again(&mut self) {
+        let mark = self.relinking();
+        if std::fs::metadata(&mark).is_ok_and(|found| found.len() > 0) {
+            let cleared = std::fs::File::options().write(true).truncate(true).open(&mark);
+            if let Err(error) = cleared {
+                log::warn!("{}: {error}", mark.display());
+            }
+            if self.connected {
+                log::info!("kvmd ended while it changed the USB gadget: plugging it in again");
+                self.apply();
+            }
+        }
+    }
+
     fn begin(&mut self) {
         if let Err(error) = self.make_run() {
             log::error!("{}: {error}", self.run.display());
@@ -271,6 +291,9 @@ impl Owner {
 
     fn make_run(&self) -> io::Result<()> {
         file::directory(&self.run, 0o755)?;
+        // Another kvmd's.
+        file::replace(&self.relinking(), &[], 0o600)?;
+        self.accounts.give(&self.relinking(), self.accounts.kvmd.uid, self.accounts.kvmd.gid)?;
         let last = self.last_absolute();
         // What the last one noted is still true: the pointer has not moved since.
         if !last.is_file() {
@@ -315,6 +338,7 @@ impl Owner {
             Call::LetGo(sender) if sender.is_closed() => {}
             Call::LetGo(sender) => {
                 self.let_go();
+                self.plug_in_again();
                 let _ = sender.send(());
             }
             Call::Close(sender) => {
@@ -730,6 +754,21 @@ mod tests {
         let fault = owner.status().fault.unwrap();
         assert!(fault.contains("not enough endpoints"), "{fault}");
         assert_eq!((owner.done(), owner.due()), (Ok(()), None), "there is nothing to try again");
+    }
+
+    #[test]
+    fn a_cable_that_was_pulled_for_a_moment_only_is_plugged_in_when_kvmd_dies() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut owner = owner(dir.path());
+        fs::create_dir_all(&owner.run).unwrap();
+        // That it tries is seen by its fault: there is no configfs.
+        owner.plug_in_again();
+        assert_eq!(owner.fault, None, "what was pulled on purpose stays pulled");
+        fs::write(owner.relinking(), "1").unwrap();
+        owner.plug_in_again();
+        assert!(owner.fault.take().is_some());
+        owner.plug_in_again();
+        assert_eq!(owner.fault, None, "once");
     }
 
     #[test]
