@@ -54,7 +54,7 @@ section! {
         inverted: bool = false => flag(),
         /// Input: seconds the line must be quiet.
         debounce: Duration = Duration::from_millis(100) => seconds(0.0, 60.0),
-        /// Output: what it is set to at start; nothing = it keeps what it has.
+        /// Output: what it is set to when the appliance starts (not at a restart of `kvmd` alone); nothing = it keeps what it has.
         initial: Option<bool> = Some(false) => optional(flag()),
         /// Output: whether clients may switch it.
         switch: bool = true => flag(),
