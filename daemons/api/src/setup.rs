@@ -115,7 +115,7 @@ pub fn start(
         hid,
         atx: start_atx(config, &machine, &mut start)?,
         msd: start_msd(config, layout, &machine, &supervisor, &mut start)?,
-        gpio: start_gpio(config, &mut start)?,
+        gpio: start_gpio(config, layout, &mut start)?,
     };
     let empty = Empty::new(stop.child_token());
     let hub = empty.hub();
@@ -261,7 +261,7 @@ fn start_info(config: &Config, supervisor: &Supervisor, stop: &CancellationToken
     info::Info::spawn(ours, Arc::new(Daemons::new(supervisor.clone())), ports, stop)
 }
 
-fn start_gpio(config: &Config, start: &mut Start<'_>) -> anyhow::Result<gpio::Gpio> {
+fn start_gpio(config: &Config, layout: &Layout, start: &mut Start<'_>) -> anyhow::Result<gpio::Gpio> {
     let settings = &config.kvmd.gpio;
     let scheme: BTreeMap<String, gpio::Channel> =
         settings.scheme.iter().map(|(name, channel)| (name.clone(), gpio_channel(channel))).collect();
@@ -271,7 +271,7 @@ fn start_gpio(config: &Config, start: &mut Start<'_>) -> anyhow::Result<gpio::Gp
         let pins: Vec<_> = own.map(gpio::pin_use).collect();
         // The default driver is there whether or not anything uses it.
         if !pins.is_empty() {
-            let driver = gpio_driver(config, driver);
+            let driver = gpio_driver(config, layout, driver);
             let held = held_lines(name, &driver, &pins, start.descriptors)?;
             drivers.insert(name.clone(), driver.build(held));
         }
@@ -299,7 +299,7 @@ fn held_lines(
     Ok(outputs.and_then(|outputs| descriptors.take(&outputs.descriptor_name(&format!("gpio.{name}")))))
 }
 
-fn gpio_driver(config: &Config, driver: &config::Driver) -> gpio::DriverSettings {
+fn gpio_driver(config: &Config, layout: &Layout, driver: &config::Driver) -> gpio::DriverSettings {
     use gpio::DriverSettings as Ours;
     match driver {
         config::Driver::Noop(_) => Ours::Noop,
@@ -342,6 +342,7 @@ fn gpio_driver(config: &Config, driver: &config::Driver) -> gpio::DriverSettings
             udc: Some(otg.udc.clone()).filter(|udc| !udc.is_empty()),
             init_delay: otg.init_delay,
             paths: gadget::Paths { name: config.otg.gadget.clone(), ..gadget::Paths::default() },
+            mark: layout.run.join("otg/relinking"),
             ..gpio::otgconf::Settings::default()
         }),
         config::Driver::Locator(chip) => {

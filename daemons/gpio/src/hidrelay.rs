@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use sys::hidraw;
 
-use crate::slow::{Seen, Slow, Worker};
+use crate::slow::{Post, Seen, Slow};
 use crate::{Driver, Offline, PinUse, Wake};
 
 /// Relays of the largest board.
@@ -141,23 +141,15 @@ impl Relays {
 #[derive(Debug)]
 pub struct HidRelay {
     settings: Settings,
-    worker: Option<Worker>,
+    worker: Post,
 }
 
 impl HidRelay {
     /// A board that is looked for by [`Driver::attach`].
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { settings, worker: None }
+        Self { settings, worker: Post::default() }
     }
-
-    fn worker(&self) -> Result<&Worker, Offline> {
-        self.worker.as_ref().ok_or_else(not_started)
-    }
-}
-
-fn not_started() -> Offline {
-    Offline("not started".to_owned())
 }
 
 impl Driver for HidRelay {
@@ -173,8 +165,7 @@ impl Driver for HidRelay {
                 relays.initial.insert(pin.clone(), *level);
             }
         }
-        self.worker = Some(Worker::start(relays, self.settings.state_poll, wake)?);
-        Ok(())
+        self.worker.start(relays, self.settings.state_poll, wake)
     }
 
     fn keeps_levels(&self) -> bool {
@@ -182,16 +173,15 @@ impl Driver for HidRelay {
     }
 
     fn read(&mut self, pin: &str) -> Result<bool, Offline> {
-        self.worker()?.read(pin)
+        self.worker.read(pin)
     }
 
     fn write(&mut self, pin: &str, level: bool) -> Result<(), Offline> {
-        let worker = self.worker.as_mut().ok_or_else(not_started)?;
-        worker.write(pin, level)
+        self.worker.write(pin, level)
     }
 
     fn is_done(&mut self, pin: &str) -> Result<bool, Offline> {
-        self.worker()?.is_done(pin)
+        self.worker.is_done(pin)
     }
 }
 

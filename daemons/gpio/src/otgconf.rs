@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use gadget::Paths;
 
-use crate::slow::{Seen, Slow, Worker};
+use crate::slow::{Post, Seen, Slow};
 use crate::{Driver, Offline, PinUse, Wake};
 
 /// The cable's pin.
@@ -165,23 +165,15 @@ impl Slow for Cable {
 #[derive(Debug)]
 pub struct OtgConf {
     settings: Settings,
-    worker: Option<Worker>,
+    worker: Post,
 }
 
 impl OtgConf {
     /// The driver.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { settings, worker: None }
+        Self { settings, worker: Post::default() }
     }
-
-    fn worker(&self) -> Result<&Worker, Offline> {
-        self.worker.as_ref().ok_or_else(not_started)
-    }
-}
-
-fn not_started() -> Offline {
-    Offline("not started".to_owned())
 }
 
 impl Driver for OtgConf {
@@ -192,21 +184,19 @@ impl Driver for OtgConf {
         // No first levels: what the gadget is at the start is the business of whoever made it.
         let pins = pins.iter().map(|pin| pin.pin().to_owned()).collect();
         let cable = Cable { settings: self.settings.clone(), pins, bound: None };
-        self.worker = Some(Worker::start(cable, LOOK, wake)?);
-        Ok(())
+        self.worker.start(cable, LOOK, wake)
     }
 
     fn read(&mut self, pin: &str) -> Result<bool, Offline> {
-        self.worker()?.read(pin)
+        self.worker.read(pin)
     }
 
     fn write(&mut self, pin: &str, level: bool) -> Result<(), Offline> {
-        let worker = self.worker.as_mut().ok_or_else(not_started)?;
-        worker.write(pin, level)
+        self.worker.write(pin, level)
     }
 
     fn is_done(&mut self, pin: &str) -> Result<bool, Offline> {
-        self.worker()?.is_done(pin)
+        self.worker.is_done(pin)
     }
 }
 

@@ -140,6 +140,37 @@ impl Worker {
     }
 }
 
+/// Where a driver keeps its worker: nothing is there before it is attached.
+#[derive(Debug, Default)]
+pub(crate) struct Post(Option<Worker>);
+
+impl Post {
+    /// See [`Worker::start`]; one that was there before ends.
+    pub(crate) fn start(&mut self, slow: impl Slow, every: Duration, wake: Wake) -> Result<(), Offline> {
+        self.0 = Some(Worker::start(slow, every, wake)?);
+        Ok(())
+    }
+
+    /// See [`Worker::read`].
+    pub(crate) fn read(&self, pin: &str) -> Result<bool, Offline> {
+        self.0.as_ref().ok_or_else(not_started)?.read(pin)
+    }
+
+    /// See [`Worker::write`].
+    pub(crate) fn write(&mut self, pin: &str, level: bool) -> Result<(), Offline> {
+        self.0.as_mut().ok_or_else(not_started)?.write(pin, level)
+    }
+
+    /// See [`Worker::is_done`].
+    pub(crate) fn is_done(&self, pin: &str) -> Result<bool, Offline> {
+        self.0.as_ref().ok_or_else(not_started)?.is_done(pin)
+    }
+}
+
+fn not_started() -> Offline {
+    Offline("not started".to_owned())
+}
+
 impl Drop for Worker {
     fn drop(&mut self) {
         self.orders = None;

@@ -2,47 +2,36 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "everything here is a test")]
 
-use std::io::{BufRead, BufReader};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+mod program;
+
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
-use std::time::{Duration, Instant};
 
 use client::streamer::{Monitor, Order, Outcome, Refusal, SourceState, State};
-use frames::{Frame, Reader};
+use nix::sys::signal::Signal;
+use program::{Bench, PATIENCE, Process, state};
 use sys::v4l2::Device;
 use testkit::lab;
 
-/// Longer than anything here takes on a busy machine; reaching it is a failure.
-const PATIENCE: Duration = Duration::from_secs(60);
-
+/// The program, and the device it captures from.
 struct Lab {
-    dir: tempfile::TempDir,
+    bench: Bench,
     device: PathBuf,
-    ring: OwnedFd,
-    listener: UnixListener,
-    notify: UnixDatagram,
-    reader: Reader,
+}
+
+impl std::ops::Deref for Lab {
+    type Target = Bench;
+
+    fn deref(&self) -> &Bench {
+        &self.bench
+    }
 }
 
 impl Lab {
     fn new() -> Self {
         let device = lab::video_node("vivid").unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path();
-        for sub in ["etc", "var/streamer"] {
-            std::fs::create_dir_all(path.join(sub)).unwrap();
-        }
         let source = format!("{{type: v4l2, device: {}, input: HDMI}}", device.display());
-        std::fs::write(path.join("settings.yaml"), format!("kvmd: {{streamer: {{source: {source}}}}}\n"))
-            .unwrap();
-        let ring = frames::create(frames::SLOTS, frames::SLOT_BYTES).unwrap();
-        let reader = Reader::attach(frames::read_only(&ring).unwrap()).unwrap();
-        let listener = UnixListener::bind(path.join("streamer.sock")).unwrap();
-        let notify = UnixDatagram::bind(path.join("notify")).unwrap();
-        notify.set_read_timeout(Some(PATIENCE)).unwrap();
-        let lab = Self { dir, device, ring, listener, notify, reader };
+        let bench = Bench::new(&format!("kvmd: {{streamer: {{source: {source}}}}}\n"));
+        let lab = Self { bench, device };
         lab.set("DV Timings", 9); // 1280x720 at 60 Hz
         lab.set("DV Timings Signal Mode", 4);
         lab
@@ -59,64 +48,14 @@ impl Lab {
         device.edid(device.current_input().unwrap()).unwrap()
     }
 
-    fn start(&self) -> Process {
-        let script = concat!(
-            "export LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=ring:streamer; ",
-            r#"exec 3<&0 4<&1 </dev/null >&2 "$@""#,
-        );
-        let child = Command::new("/bin/sh")
-            .args(["-c", script, "sh", env!("CARGO_BIN_EXE_kvmd-streamer")])
-            .arg("--state")
-            .arg(self.dir.path())
-            .arg("--config")
-            .arg(self.dir.path().join("settings.yaml"))
-            .env("NOTIFY_SOCKET", self.dir.path().join("notify"))
-            .env("KVMD_LOG_STDERR", "1")
-            .stdin(self.ring.try_clone().unwrap())
-            .stdout(OwnedFd::from(self.listener.try_clone().unwrap()))
-            .spawn()
-            .unwrap();
-        let process = Process(child);
-        let mut message = [0; 512];
-        loop {
-            let len = self.notify.recv(&mut message).unwrap();
-            if message[..len].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
-                return process;
-            }
-        }
-    }
-
-    fn frame_after(&self, mut seq: u64, wanted: impl Fn(&Frame) -> bool) -> Frame {
-        let until = Instant::now() + PATIENCE;
-        while Instant::now() < until {
-            if let Some(frame) = self.reader.wait_newer(seq, PATIENCE) {
-                if wanted(&frame) {
-                    return frame;
-                }
-                seq = frame.seq;
-            }
-        }
-        panic!("no such frame after {seq}");
-    }
-
     /// The state, once it is what is wanted.
     fn state(&self, wanted: impl Fn(&State) -> bool) -> State {
-        let stream = UnixStream::connect(self.dir.path().join("streamer.sock")).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut from = BufReader::new(stream);
-        loop {
-            let mut line = String::new();
-            assert!(from.read_line(&mut line).unwrap() > 0, "the connection ended");
-            let state: State = serde_json::from_str(&line).unwrap();
-            if wanted(&state) {
-                return state;
-            }
-        }
+        state(&mut self.connect(), wanted)
     }
 
     fn order(&self, order: Order) -> Outcome {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let path = self.dir.path().join("streamer.sock");
+        let path = self.path().join("streamer.sock");
         runtime
             .block_on(async { tokio::time::timeout(PATIENCE, client::streamer::order(&path, order)).await })
             .unwrap()
@@ -131,21 +70,9 @@ impl Lab {
     }
 }
 
-struct Process(Child);
-
-impl Process {
-    fn end(mut self, signal: nix::sys::signal::Signal) {
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.0.id()).unwrap());
-        nix::sys::signal::kill(pid, signal).unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+fn end(mut process: Process, signal: Signal) {
+    process.signal(signal);
+    process.ended();
 }
 
 fn edid(product: u8) -> edid::Edid {
@@ -216,13 +143,13 @@ fn a_monitor_on_trial_is_taken_back_at_an_undo_a_stop_and_after_a_kill() {
     assert!(matches!(lab.order(bad), Outcome::Refused { reason: Refusal::Invalid, .. }));
 
     lab.done(attempt(3));
-    process.end(nix::sys::signal::Signal::SIGTERM);
+    end(process, Signal::SIGTERM);
     assert_eq!(lab.edid(), before, "an orderly end takes it back");
 
     let process = lab.start();
     lab.frame_after(lab.reader.latest().unwrap().seq, |frame| frame.meta.online);
     lab.done(attempt(4));
-    process.end(nix::sys::signal::Signal::SIGKILL);
+    end(process, Signal::SIGKILL);
     assert_eq!(lab.edid(), edid(4).as_bytes(), "nobody could");
     let _process = lab.start();
     lab.frame_after(lab.reader.latest().unwrap().seq, |frame| frame.meta.online);
@@ -240,13 +167,13 @@ fn a_confirmed_monitor_is_shown_again_after_a_start_even_if_the_device_forgot() 
     lab.done(attempt(5));
     let shown = lab.done(Order::Confirm);
     assert_eq!((shown.trial_ms, shown.saved), (None, Some(edid(5).to_hex())));
-    process.end(nix::sys::signal::Signal::SIGTERM);
+    end(process, Signal::SIGTERM);
     assert_eq!(lab.edid(), edid(5).as_bytes());
     let device = Device::open(&lab.device).unwrap();
     device.set_edid(device.current_input().unwrap(), edid(6).as_bytes()).unwrap();
     let _process = lab.start();
     lab.frame_after(lab.reader.latest().unwrap().seq, |frame| frame.meta.online);
     assert_eq!(lab.edid(), edid(5).as_bytes());
-    let kept: &Path = &lab.dir.path().join("var/streamer/edid.hex");
+    let kept: &Path = &lab.path().join("var/streamer/edid.hex");
     assert_eq!(std::fs::read_to_string(kept).unwrap(), edid(5).to_string());
 }

@@ -2,131 +2,17 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "everything here is a test")]
 
-use std::io::{BufRead, BufReader, Write};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+mod program;
+
+use std::io::Write;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use client::streamer::{SourceState, State};
-use frames::{Frame, Reader};
+use client::streamer::SourceState;
+use program::{Bench, state};
 
-/// Longer than anything here takes on a busy machine; reaching it is a failure.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-struct Lab {
-    dir: tempfile::TempDir,
-    ring: OwnedFd,
-    listener: UnixListener,
-    notify: UnixDatagram,
-    reader: Reader,
-}
-
-impl Lab {
-    fn new(settings: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(dir.path().join("etc")).unwrap();
-        std::fs::write(dir.path().join("settings.yaml"), settings).unwrap();
-        let ring = frames::create(frames::SLOTS, frames::SLOT_BYTES).unwrap();
-        let reader = Reader::attach(frames::read_only(&ring).unwrap()).unwrap();
-        let listener = UnixListener::bind(dir.path().join("streamer.sock")).unwrap();
-        let notify = UnixDatagram::bind(dir.path().join("notify")).unwrap();
-        notify.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { dir, ring, listener, notify, reader }
-    }
-
-    fn pattern() -> Self {
-        Self::new("kvmd: {streamer: {source: {type: pattern, width: 640, height: 360, fps: 30}}}\n")
-    }
-
-    fn path(&self) -> &Path {
-        self.dir.path()
-    }
-
-    /// Starts the program and waits until it says that it is ready.
-    fn start(&self) -> Process {
-        // A shell moves what it gets as standard input and output to where LISTEN_FDS says, and puts its own number,
-        // which exec keeps, into LISTEN_PID.
-        let script = concat!(
-            "export LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=ring:streamer; ",
-            r#"exec 3<&0 4<&1 </dev/null >&2 "$@""#,
-        );
-        let child = Command::new("/bin/sh")
-            .args(["-c", script, "sh", env!("CARGO_BIN_EXE_kvmd-streamer")])
-            .arg("--state")
-            .arg(self.path())
-            .arg("--config")
-            .arg(self.path().join("settings.yaml"))
-            .env("NOTIFY_SOCKET", self.path().join("notify"))
-            .env("KVMD_LOG_STDERR", "1")
-            .stdin(self.ring.try_clone().unwrap())
-            .stdout(OwnedFd::from(self.listener.try_clone().unwrap()))
-            .spawn()
-            .unwrap();
-        let process = Process(child);
-        let mut message = [0; 512];
-        loop {
-            let len = self.notify.recv(&mut message).unwrap();
-            if message[..len].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
-                return process;
-            }
-        }
-    }
-
-    /// The next frame that is wanted, from the frame after `seq` on.
-    fn frame_after(&self, mut seq: u64, wanted: impl Fn(&Frame) -> bool) -> Frame {
-        let until = Instant::now() + PATIENCE;
-        while Instant::now() < until {
-            if let Some(frame) = self.reader.wait_newer(seq, PATIENCE) {
-                if wanted(&frame) {
-                    return frame;
-                }
-                seq = frame.seq;
-            }
-        }
-        panic!("no such frame after {seq}");
-    }
-
-    /// A connection to the program's socket.
-    fn connect(&self) -> BufReader<UnixStream> {
-        let stream = UnixStream::connect(self.path().join("streamer.sock")).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        BufReader::new(stream)
-    }
-}
-
-/// The next state that is wanted.
-fn state(from: &mut BufReader<UnixStream>, wanted: impl Fn(&State) -> bool) -> State {
-    loop {
-        let mut line = String::new();
-        assert!(from.read_line(&mut line).unwrap() > 0, "the connection ended");
-        let state: State = serde_json::from_str(&line).unwrap();
-        if wanted(&state) {
-            return state;
-        }
-    }
-}
-
-/// The running program; killed when the test is over, whatever happens.
-struct Process(Child);
-
-impl Process {
-    fn signal(&self, signal: nix::sys::signal::Signal) {
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.0.id()).unwrap());
-        nix::sys::signal::kill(pid, signal).unwrap();
-    }
-
-    fn ended(&mut self) -> ExitStatus {
-        self.0.wait().unwrap()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+fn pattern() -> Bench {
+    Bench::new("kvmd: {streamer: {source: {type: pattern, width: 640, height: 360, fps: 30}}}\n")
 }
 
 /// The number the test pattern carries, read from the picture.
@@ -141,7 +27,7 @@ fn number(jpeg: &[u8]) -> u32 {
 
 #[test]
 fn pictures_of_the_pattern_come_one_after_the_other_with_their_times() {
-    let lab = Lab::pattern();
+    let lab = pattern();
     let _process = lab.start();
     let (mut seq, mut last) = (0, None);
     for _ in 0..20 {
@@ -173,7 +59,8 @@ fn jpegs_keep_as_much_colour_as_the_settings_ask_for_and_the_source_has() {
         std::fs::write(frames.path(), vec![99; 64 * 48 * bytes]).unwrap();
         let source =
             format!("type: replay, width: 64, height: 48, format: {format}, file: {:?}", frames.path());
-        let lab = Lab::new(&format!("kvmd: {{streamer: {{chroma: \"{chroma}\", source: {{{source}}}}}}}\n"));
+        let lab =
+            Bench::new(&format!("kvmd: {{streamer: {{chroma: \"{chroma}\", source: {{{source}}}}}}}\n"));
         let _process = lab.start();
         let frame = lab.frame_after(0, |frame| frame.meta.online);
         let header = turbojpeg::read_header(&frame.data).unwrap();
@@ -183,7 +70,7 @@ fn jpegs_keep_as_much_colour_as_the_settings_ask_for_and_the_source_has() {
 
 #[test]
 fn killed_at_any_moment_it_goes_on_in_the_same_ring_and_socket() {
-    let lab = Lab::pattern();
+    let lab = pattern();
     let mut seq = 0;
     for _ in 0..5 {
         let mut process = lab.start();
@@ -201,7 +88,7 @@ fn killed_at_any_moment_it_goes_on_in_the_same_ring_and_socket() {
 
 #[test]
 fn settings_by_the_socket_apply_while_it_runs() {
-    let lab = Lab::pattern();
+    let lab = pattern();
     let _process = lab.start();
     let mut socket = lab.connect();
     let told = state(&mut socket, |_| true);
@@ -224,7 +111,7 @@ fn a_source_that_is_not_there_is_a_named_state_and_a_picture_and_comes_back() {
         "kvmd: {{streamer: {{source: {{type: replay, width: 64, height: 48, file: {}, format: yuyv}}}}}}\n",
         file.display()
     );
-    let lab = Lab::new(&settings);
+    let lab = Bench::new(&settings);
     let _process = lab.start();
     let mut socket = lab.connect();
     let frame = lab.frame_after(0, |_| true);
@@ -243,7 +130,7 @@ fn a_source_that_is_not_there_is_a_named_state_and_a_picture_and_comes_back() {
 
 #[test]
 fn asked_to_stop_it_ends_well() {
-    let lab = Lab::pattern();
+    let lab = pattern();
     let mut process = lab.start();
     lab.frame_after(0, |_| true);
     process.signal(nix::sys::signal::Signal::SIGTERM);
@@ -252,7 +139,7 @@ fn asked_to_stop_it_ends_well() {
 
 #[test]
 fn without_its_descriptors_it_says_so_and_with_bad_settings_it_ends_with_64() {
-    let lab = Lab::new("kvmd: {streamer: {source: {type: teapot}}}\n");
+    let lab = Bench::new("kvmd: {streamer: {source: {type: teapot}}}\n");
     let run = |config: &Path| {
         Command::new(env!("CARGO_BIN_EXE_kvmd-streamer"))
             .arg("--state")
