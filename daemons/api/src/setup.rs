@@ -2,6 +2,10 @@
 //!
 //! The only place that knows both `config` and the device crates. Everything it starts ends with the given token.
 
+mod drive;
+mod input;
+mod switches;
+
 use crate::{
     credential::Redirects,
     daemons::Daemons,
@@ -22,17 +26,13 @@ use crate::{
     },
 };
 use actix_web::web::Data;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use auth::Auth;
 use client::supervisor::Supervisor;
 use config::{AtxType, AuthExternalType, AuthInternalType, Config, HidType, Layout, MsdType};
-use hid_wire::Key;
 use life::ListenFds;
 use model::streamer::{Features, Limits, Params, Range};
 use std::{
-    collections::BTreeMap,
-    net::Ipv4Addr,
-    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -106,7 +106,7 @@ pub fn start(
     let supervisor = Supervisor::new(&config.supervisor.unix);
     let mut start = Start { owners: JoinSet::new(), stop, descriptors };
     let auth = start_auth(config, layout, &mut start)?;
-    let hid = start_hid(config, layout, &machine, &mut start)?;
+    let hid = input::start_hid(config, layout, &machine, &mut start)?;
     let parts = Parts {
         login: LoginNeeded(auth.enabled()),
         auth,
@@ -114,8 +114,8 @@ pub fn start(
         keymaps: open_keymaps(config),
         hid,
         atx: start_atx(config, &machine, &mut start)?,
-        msd: start_msd(config, layout, &machine, &supervisor, &mut start)?,
-        gpio: start_gpio(config, layout, &mut start)?,
+        msd: drive::start_msd(config, layout, &machine, &supervisor, &mut start)?,
+        gpio: switches::start_gpio(config, layout, &mut start)?,
     };
     let empty = Empty::new(stop.child_token());
     let hub = empty.hub();
@@ -261,117 +261,6 @@ fn start_info(config: &Config, supervisor: &Supervisor, stop: &CancellationToken
     info::Info::spawn(ours, Arc::new(Daemons::new(supervisor.clone())), ports, stop)
 }
 
-fn start_gpio(config: &Config, layout: &Layout, start: &mut Start<'_>) -> anyhow::Result<gpio::Gpio> {
-    let settings = &config.kvmd.gpio;
-    let scheme: BTreeMap<String, gpio::Channel> =
-        settings.scheme.iter().map(|(name, channel)| (name.clone(), gpio_channel(channel))).collect();
-    let mut drivers = gpio::Drivers::new();
-    for (name, driver) in &settings.drivers {
-        let own = scheme.values().filter(|channel| channel.hw.driver == *name);
-        let pins: Vec<_> = own.map(gpio::pin_use).collect();
-        // The default driver is there whether or not anything uses it.
-        if !pins.is_empty() {
-            let driver = gpio_driver(config, layout, driver);
-            let held = held_lines(name, &driver, &pins, start.descriptors)?;
-            drivers.insert(name.clone(), driver.build(held));
-        }
-    }
-    let view = gpio::ViewSettings {
-        title: settings.view.header.title.clone(),
-        table: settings.view.table.iter().map(|row| row.clone().unwrap_or_default()).collect(),
-    };
-    let marks = start.descriptors.take("pulses").map(gpio::Marks::new);
-    let stop = start.stop.child_token();
-    let (gpio, task) = gpio::spawn_marked(gpio::Settings { scheme, view }, drivers, marks, stop)?;
-    start.keep(task);
-    Ok(gpio)
-}
-
-/// The output lines of a chip, when the supervisor holds exactly these.
-fn held_lines(
-    name: &str,
-    driver: &gpio::DriverSettings,
-    pins: &[gpio::PinUse],
-    descriptors: &mut ListenFds,
-) -> anyhow::Result<Option<OwnedFd>> {
-    let gpio::DriverSettings::Gpio(chip) = driver else { return Ok(None) };
-    let outputs = gpio::chip::outputs(chip, pins)?;
-    Ok(outputs.and_then(|outputs| descriptors.take(&outputs.descriptor_name(&format!("gpio.{name}")))))
-}
-
-fn gpio_driver(config: &Config, layout: &Layout, driver: &config::Driver) -> gpio::DriverSettings {
-    use gpio::DriverSettings as Ours;
-    match driver {
-        config::Driver::Noop(_) => Ours::Noop,
-        config::Driver::Gpio(chip) => Ours::Gpio(gpio::chip::Settings { device: chip.device.clone() }),
-        config::Driver::HidRelay(relay) => Ours::HidRelay(gpio::hidrelay::Settings {
-            device: relay.device.clone(),
-            state_poll: relay.state_poll,
-        }),
-        config::Driver::Wol(wol) => Ours::Wol(gpio::wol::Settings {
-            ip: wol.ip.unwrap_or(Ipv4Addr::BROADCAST.into()),
-            port: wol.port,
-            mac: wol.mac,
-        }),
-        config::Driver::Cmd(cmd) => {
-            Ours::Cmd(gpio::cmd::CmdSettings { command: cmd.cmd.clone(), timeout: cmd.timeout })
-        }
-        config::Driver::CmdRet(cmd) => Ours::CmdRet(gpio::cmd::CmdRetSettings {
-            command: cmd.cmd.clone(),
-            timeout: cmd.timeout,
-            state_poll: cmd.state_poll,
-        }),
-        config::Driver::Pwm(pwm) => Ours::Pwm(gpio::pwm::Settings {
-            chip: pwm.chip,
-            period_ns: pwm.period,
-            push_ns: pwm.duty_cycle_push,
-            release_ns: pwm.duty_cycle_release,
-            ..gpio::pwm::Settings::default()
-        }),
-        config::Driver::Servo(servo) => Ours::Servo(gpio::pwm::Servo {
-            chip: servo.chip,
-            period_ns: servo.period,
-            min_ns: servo.duty_cycle_min,
-            max_ns: servo.duty_cycle_max,
-            min_angle: servo.angle_min,
-            max_angle: servo.angle_max,
-            push_angle: servo.angle_push,
-            release_angle: servo.angle_release,
-        }),
-        config::Driver::Otgconf(otg) => Ours::OtgConf(gpio::otgconf::Settings {
-            udc: Some(otg.udc.clone()).filter(|udc| !udc.is_empty()),
-            init_delay: otg.init_delay,
-            paths: gadget::Paths { name: config.otg.gadget.clone(), ..gadget::Paths::default() },
-            mark: layout.run.join("otg/relinking"),
-            ..gpio::otgconf::Settings::default()
-        }),
-        config::Driver::Locator(chip) => {
-            Ours::Locator(gpio::locator::Settings { device: chip.device.clone() })
-        }
-    }
-}
-
-fn gpio_channel(channel: &config::Channel) -> gpio::Channel {
-    let mode = match channel.mode {
-        config::GpioMode::Input => gpio::Mode::Input { debounce: channel.debounce },
-        config::GpioMode::Output => gpio::Mode::Output {
-            initial: channel.initial,
-            switch: channel.switch,
-            busy_delay: channel.busy_delay,
-            pulse: gpio::Pulse {
-                delay: channel.pulse.delay,
-                min_delay: channel.pulse.min_delay,
-                max_delay: channel.pulse.max_delay,
-            },
-        },
-    };
-    gpio::Channel {
-        hw: gpio::Hw { driver: channel.driver.clone(), pin: channel.pin.clone() },
-        inverted: channel.inverted,
-        mode,
-    }
-}
-
 fn streamer_settings(config: &Config) -> owner::Settings {
     let settings = &config.kvmd.streamer;
     // Settings copied from a PiKVM name a bit rate: that must not offer what is not there.
@@ -438,102 +327,6 @@ fn open_keymaps(config: &Config) -> Keymaps {
     Keymaps(Arc::new(hid::Keymaps::open(path.parent().unwrap_or(Path::new("/")), &default)))
 }
 
-fn hid_settings(config: &Config) -> anyhow::Result<hid::Settings> {
-    let settings = &config.kvmd.hid;
-    let win98 = settings.mouse.absolute_win98_fix;
-    let key = |name: &String| {
-        Key::from_name(name).with_context(|| format!("kvmd.hid.ignore_keys: no key {name:?}"))
-    };
-    Ok(hid::Settings {
-        ignore_keys: settings.ignore_keys.iter().map(key).collect::<Result<_, _>>()?,
-        mice: match (settings.r#type, settings.mouse_alt.device.is_some(), settings.mouse.absolute) {
-            (HidType::Ch9329, _, _) => hid::Mice::Both { win98: false, relative_first: false },
-            (_, true, absolute) => hid::Mice::Both { win98, relative_first: !absolute },
-            (_, false, true) => hid::Mice::Absolute { win98 },
-            (_, false, false) => hid::Mice::Relative,
-        },
-        x_range: hid::Range { min: settings.mouse_x_range.min, max: settings.mouse_x_range.max },
-        y_range: hid::Range { min: settings.mouse_y_range.min, max: settings.mouse_y_range.max },
-        jiggler_enabled: settings.jiggler.enabled,
-        jiggler_active: settings.jiggler.active,
-        jiggler_interval: settings.jiggler.interval,
-        retries: settings.keyboard.write_retries,
-        ..hid::Settings::default()
-    })
-}
-
-fn start_hid(
-    config: &Config,
-    layout: &Layout,
-    machine: &Machine,
-    start: &mut Start<'_>,
-) -> anyhow::Result<hid::Hid> {
-    let ours = &config.kvmd.hid;
-    let settings = hid_settings(config)?;
-    let stop = start.stop.child_token();
-    let (hid, task) = match ours.r#type {
-        HidType::Noop => hid::spawn(settings, hid::link::Noop, stop),
-        HidType::Otg if ours.noop => hid::spawn(settings, hid::link::Noop, stop),
-        HidType::Otg => {
-            let paths = gadget::Paths { name: config.otg.gadget.clone(), ..gadget::Paths::default() };
-            let link = otg_settings(config, layout, &paths);
-            let states = gadget::state::watch(paths, machine.later.child_token());
-            hid::spawn(settings, hid::link::Otg::new(link, states), stop)
-        }
-        HidType::Ch9329 => {
-            let (device, speed, read_timeout) = (ours.device.clone(), ours.speed, ours.read_timeout);
-            let link = hid::link::ch9329::Settings { device, speed, read_timeout };
-            hid::spawn(settings, hid::link::Ch9329::new(link).context("kvmd.hid.speed")?, stop)
-        }
-        HidType::Vm => {
-            let (qmp, later) = machine.get("kvmd.hid.type")?;
-            let leds = vm::screen::leds(
-                machine.screen.clone(),
-                vm::screen::Settings::default(),
-                later.child_token(),
-            );
-            hid::spawn(settings, hid::link::Vm::new(qmp.clone(), leds), stop)
-        }
-        HidType::Serial | HidType::Spi | HidType::Bt => bail!(
-            "kvmd.hid.type: this release has no driver for micro-controllers (serial, spi) or Bluetooth (bt); it has otg, ch9329, \
-             vm and noop"
-        ),
-    }
-    .context("cannot start the keyboard and mouse")?;
-    start.keep(task);
-    Ok(hid)
-}
-
-fn otg_settings(config: &Config, layout: &Layout, paths: &gadget::Paths) -> hid::link::otg::Settings {
-    use hid::link::otg::{Function, Settings};
-    let ours = &config.kvmd.hid;
-    let keyboard = Function {
-        device: ours.keyboard.device.clone(),
-        select_timeout: ours.keyboard.select_timeout,
-        horizontal_wheel: false,
-    };
-    let mouse = Function {
-        device: ours.mouse.device.clone(),
-        select_timeout: ours.mouse.select_timeout,
-        horizontal_wheel: ours.mouse.horizontal_wheel,
-    };
-    let alt = &ours.mouse_alt;
-    let alt = alt.device.clone().map(|device| Function {
-        device,
-        select_timeout: alt.select_timeout,
-        horizontal_wheel: alt.horizontal_wheel,
-    });
-    let (absolute, relative) = if ours.mouse.absolute { (Some(mouse), alt) } else { (alt, Some(mouse)) };
-    Settings {
-        keyboard,
-        absolute,
-        relative,
-        udc: config.otg.remote_wakeup.then(|| paths.udc_file()),
-        last_absolute: Some(layout.run.join("otg/last-absolute")),
-        ..Settings::default()
-    }
-}
-
 fn start_atx(config: &Config, machine: &Machine, start: &mut Start<'_>) -> anyhow::Result<atx::Atx> {
     let settings = &config.kvmd.atx;
     let ours = atx::Settings {
@@ -567,70 +360,5 @@ fn gpio_panel(settings: &config::Atx) -> atx::GpioSettings {
         hdd_led: light(settings.hdd_led_pin, settings.hdd_led_inverted, settings.hdd_led_debounce),
         power_switch: settings.power_switch_pin,
         reset_switch: settings.reset_switch_pin,
-    }
-}
-
-fn start_msd(
-    config: &Config,
-    layout: &Layout,
-    machine: &Machine,
-    supervisor: &Supervisor,
-    start: &mut Start<'_>,
-) -> anyhow::Result<msd::Msd> {
-    let settings = &config.kvmd.msd;
-    let ours = msd::Settings {
-        root: settings.path.clone(),
-        read_chunk: settings.read_chunk_size,
-        sync_chunk: settings.sync_chunk_size as u64,
-    };
-    let stop = start.stop.child_token();
-    let (msd, task) = match settings.r#type {
-        MsdType::Disabled => return Ok(msd::Msd::disabled()),
-        MsdType::Fake => msd::spawn(ours, msd::Fake::new().drive(), msd::Plain, stop),
-        MsdType::Vm => {
-            let (qmp, _) = machine.get("kvmd.msd.type")?;
-            let drive = msd::VmDrive::new(qmp.clone(), stop.clone());
-            msd::spawn(ours, drive, supervisor.clone(), stop)
-        }
-        MsdType::Otg => {
-            let drives = gadget_drives(config, layout, supervisor)?;
-            msd::spawn(ours, drives, supervisor.clone(), stop)
-        }
-    };
-    start.keep(task);
-    Ok(msd)
-}
-
-/// The drive that is lent, and those beside it, which only share the storage.
-fn gadget_drives(config: &Config, layout: &Layout, supervisor: &Supervisor) -> anyhow::Result<msd::Drives> {
-    let settings = &config.otg;
-    let paths = gadget::Paths { name: settings.gadget.clone(), ..gadget::Paths::default() };
-    let failed = "cannot watch a drive of the gadget";
-    let main = msd::Otg::named(paths.lun(0), drive_names(settings)).context(failed)?;
-    let extra = &settings.devices.drives;
-    let count = if extra.enabled { u32::try_from(extra.count)? } else { 0 };
-    let beside = |number| msd::Otg::new(paths.lun(number)).context(failed);
-    let beside = (1..=count).map(beside).collect::<anyhow::Result<Vec<_>>>()?;
-    let drives = if config.kvmd.msd.replug {
-        let mark = msd::Mark { path: layout.kvmd_state().join("drive-kind"), drive: paths.lun(0) };
-        let main = msd::Replugging::new(main, supervisor.clone()).marked(mark);
-        msd::Drives::new(beside.iter().fold(main, msd::Replugging::beside))
-    } else {
-        msd::Drives::new(main)
-    };
-    Ok(beside.into_iter().fold(drives, msd::Drives::and))
-}
-
-/// The supervisor gives it these names; there are kernels that know one, which then has to change with what is lent.
-fn drive_names(settings: &config::Otg) -> msd::Names {
-    let inquiry = &settings.devices.msd.default.inquiry_string;
-    let name = |vendor: &str, product: &str, revision: &str| {
-        let vendor = if vendor.is_empty() { settings.manufacturer.as_str() } else { vendor };
-        gadget::settings::Inquiry::new(vendor, product, revision).text()
-    };
-    let (cdrom, flash) = (&inquiry.cdrom, &inquiry.flash);
-    msd::Names {
-        cdrom: name(&cdrom.vendor, &cdrom.product, &cdrom.revision),
-        flash: name(&flash.vendor, &flash.product, &flash.revision),
     }
 }

@@ -3,12 +3,14 @@
 //! Single-threaded on purpose: a child is told of our death by the kernel when the *thread* that started it ends,
 //! and reaping, spawning and deciding in one place leaves nothing to lock.
 
+mod drive;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
 
 use client::supervisor::{Answer, Journal, Request, ServiceState, ServiceStatus, Status};
@@ -21,6 +23,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use self::drive::{Check, locked, storage_row};
 use crate::account::Accounts;
 use crate::control::Call;
 use crate::gadget::{self, Gadget};
@@ -28,17 +31,13 @@ use crate::launch::{self, Launch, Started};
 use crate::notice::{self, Notice};
 use crate::service::{Action, Event, Limits, Service, State};
 use crate::socket::{self, Owner};
-use crate::storage::{self, Shown, Storage};
-use crate::{KVMD, STORAGE, STREAMER};
+use crate::storage::{Shown, Storage};
+use crate::{KVMD, STREAMER};
 
 /// How often the certificate is looked at: soon after the start the machine gets its addresses.
 const RENEWAL: Duration = Duration::from_secs(60);
 /// A beat for nobody in particular, and how long the killed are waited for.
 const LONG: Duration = Duration::from_secs(3600);
-/// How often, and how far apart, a drive that is busy is made read-only: what the target ejected is closed a moment later.
-const BUSY_TRIES: u32 = 10;
-const BUSY_PAUSE: Duration = Duration::from_millis(50);
-
 /// Longest wait for the USB gadget to come to rest.
 const GADGET_CLOSES: Duration = Duration::from_secs(3);
 
@@ -198,16 +197,6 @@ pub struct Parts {
     pub on_ready: Box<dyn FnOnce()>,
     /// Longest time for stopping everything.
     pub shutdown: Duration,
-}
-
-/// A check of the drive's file system.
-struct Check {
-    device: PathBuf,
-    pid: Pid,
-    /// Open until it has ended: a start that fails writes into it.
-    _outcome: OwnedFd,
-    /// `None` when it has been given up.
-    give_up_at: Option<Instant>,
 }
 
 /// The owner of every child.
@@ -441,7 +430,7 @@ impl Runner {
             let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
             match at {
                 Some(at) => self.ended(at, status).await,
-                None if self.check.as_ref().is_some_and(|check| check.pid == pid) => self.checked(status),
+                None if self.check.as_ref().is_some_and(|check| check.is(pid)) => self.checked(status),
                 None => log::debug!("an orphan ended: {pid}"),
             }
         }
@@ -554,89 +543,6 @@ impl Runner {
         self.want(name, Event::Restart).await
     }
 
-    /// Off the loop: making a drive read-only writes out everything that is still in memory.
-    fn remount(&self, rw: bool, answer: tokio::sync::oneshot::Sender<Answer>) {
-        let (storage, shown) = (Arc::clone(&self.storage), Arc::clone(&self.shown));
-        tokio::spawn(async move {
-            let mut busy_tries = BUSY_TRIES;
-            let mut tries = tokio::time::interval(BUSY_PAUSE);
-            let result = loop {
-                tries.tick().await;
-                let (storage, shown) = (Arc::clone(&storage), Arc::clone(&shown));
-                let once = tokio::task::spawn_blocking(move || {
-                    let mut storage = locked(&storage);
-                    let result = storage.remount(rw);
-                    locked(&shown).update(storage.shown());
-                    result
-                });
-                match once.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
-                    Err(error) if !rw && storage::is_busy(&error) && busy_tries > 0 => busy_tries -= 1,
-                    other => break other,
-                }
-            };
-            let _ = answer.send(match result {
-                Ok(()) => Answer::Done,
-                Err(error) => Answer::Failed { reason: error.to_string() },
-            });
-        });
-    }
-
-    /// Begins to check the drive's file system, as a child like others; the mount comes when that has ended.
-    fn open_storage(&mut self) {
-        let device = locked(&self.storage).to_check().map(Path::to_owned);
-        if let Some(device) = device {
-            let started = storage::checker(&device)
-                .ok_or_else(|| io::Error::other("fsck is not installed"))
-                .and_then(launch::start);
-            match started {
-                Ok(Started { pid, outcome }) => {
-                    let give_up_at = Some(Instant::now() + self.parts.check_limit);
-                    self.check = Some(Check { device, pid, _outcome: outcome, give_up_at });
-                    return;
-                }
-                Err(error) => log::info!("{} is not checked: {error}", device.display()),
-            }
-        }
-        self.mount_storage();
-    }
-
-    fn give_check_up(&mut self, now: Instant) {
-        let limit = self.parts.check_limit.as_secs();
-        let Some(check) = self.check.as_mut().filter(|check| check.give_up_at.is_some_and(|at| now >= at))
-        else {
-            return;
-        };
-        check.give_up_at = None;
-        let _ = killpg(check.pid, Signal::SIGKILL);
-        // Not waited for: a check that hangs in the kernel does not die either.
-        let mut storage = locked(&self.storage);
-        storage.fail(format!("the check of {} took longer than {limit} s", check.device.display()));
-        locked(&self.shown).update(storage.shown());
-    }
-
-    fn checked(&mut self, status: WaitStatus) {
-        let Some(check) = self.check.take() else { return };
-        if check.give_up_at.is_some() && self.give_up_at.is_none() {
-            storage::checked(&check.device, status);
-            self.mount_storage();
-        }
-    }
-
-    /// Off the loop: a broken card may take minutes to say so.
-    fn mount_storage(&self) {
-        let (storage, shown) = (Arc::clone(&self.storage), Arc::clone(&self.shown));
-        let (accounts, stop) = (self.parts.accounts.clone(), self.parts.life.stop().clone());
-        tokio::task::spawn_blocking(move || {
-            let mut storage = locked(&storage);
-            storage.mount(&accounts);
-            // Nobody else would when the stop has not waited for us.
-            if stop.is_cancelled() {
-                storage.close();
-            }
-            locked(&shown).update(storage.shown());
-        });
-    }
-
     fn is_ready(&self) -> bool {
         self.units.iter().all(|unit| unit.on_demand || unit.service.is_ready())
     }
@@ -729,25 +635,8 @@ impl Runner {
 }
 
 /// A panic of whoever held it has left nothing half done.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn milliseconds(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The storage among the services, where it is a partition.
-fn storage_row(shown: &Shown, now: Instant) -> Option<ServiceStatus> {
-    Some(ServiceStatus {
-        name: STORAGE.to_owned(),
-        state: shown.state?,
-        since_ms: milliseconds(now.saturating_duration_since(shown.since)),
-        pid: None,
-        restarts: 0,
-        last_end: shown.fault.clone(),
-        text: None,
-    })
 }
 
 /// Our children, the adopted ones included.
