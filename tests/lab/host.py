@@ -164,19 +164,22 @@ class Watcher:
         self.thread.start()
 
     def _look(self, chip, line):
-        last = chip.level(line)
+        last, looked = chip.level(line), time.monotonic()
         while not self.ended.wait(0.002):
+            before = time.monotonic()
             if (level := chip.level(line)) != last:
                 last = level
-                self.changes.append((time.monotonic(), level))
+                # It was between the two.
+                self.changes.append((looked, time.monotonic(), level))
+            looked = before
 
     def close(self):
         self.ended.set()
         self.thread.join()
 
     def presses(self):
-        """How long each complete press lasted, in seconds."""
-        return [end - start for (start, level), (end, _) in zip(self.changes, self.changes[1:]) if level]
+        """How long each complete press lasted at most, in seconds: never less than it did, however late we looked."""
+        return [end - start for (start, _, level), (_, end, _) in zip(self.changes, self.changes[1:]) if level]
 
     def __enter__(self):
         return self
