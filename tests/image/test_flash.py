@@ -131,7 +131,7 @@ def bmap_of(image, wrong=None):
             digest = hashlib.sha256(data[first * unit : index * unit]).hexdigest()
             ranges.append(f'<Range chksum="{wrong or digest}"> {first}{f"-{index - 1}" if index - 1 > first else ""} </Range>')
             first = None
-    image.with_suffix("").with_suffix(".img.bmap").write_text(
+    image.with_suffix("").with_suffix(".bmap").write_text(
         f'<bmap version="2.0">\n<ImageSize> {len(data)} </ImageSize>\n<BlockSize> {unit} </BlockSize>\n<BlockMap>\n' + "\n".join(ranges) + "\n</BlockMap>\n</bmap>\n"
     )
 
@@ -250,11 +250,12 @@ def test_an_image_without_checksum_is_refused_unless_forced(machine, image):
     assert machine.flash(image, stick, "--yes", "--force").returncode == 0
 
 
-def test_a_checksum_file_of_the_image_alone_is_understood(machine, image):
+@pytest.mark.parametrize("ending", [".img.zst.sha256", ".sha256"])
+def test_a_checksum_file_of_the_image_alone_is_understood(machine, image, ending):
     stick = machine.stick()
     (image.parent / "SHA256SUMS").unlink()
     digest = hashlib.sha256(image.read_bytes()).hexdigest()
-    pathlib.Path(f"{image}.sha256").write_text(f"{digest} *{image.name}\n")
+    (image.parent / f"pikvm-test-1.0.0{ending}").write_text(f"{digest} *{image.name}\n")
     assert machine.flash(image, stick, "--yes").returncode == 0
 
 
