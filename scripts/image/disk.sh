@@ -1,0 +1,82 @@
+# shellcheck shell=bash
+# The disk: slot a filled, slot b empty, data and drive empty file systems. Sourced by assemble.
+
+name=pikvm-$board-$version
+readonly align=4 # MiB before the first partition: a card's erase block
+
+make_disk() {
+    local disk=$out/$name.img sel=$cache/sel part mib kind label start=$align
+    rm -rf "$sel" "$disk"
+    mkdir "$sel"
+    board_sel "$sel"
+    fat_image "$cache/sel.vfat" sel "$sel"
+    {
+        printf 'label: gpt\nlabel-id: %s\n' "$(identity "$board" disk)"
+        while read -r part mib kind label; do
+            printf 'start=%sMiB, size=%sMiB, type=%s, uuid=%s, name=%s\n' "$start" "$mib" "$(type_of "$part" "$kind")" "$(identity "$board" "$part")" "$part"
+            start=$((start + mib))
+        done < <(table)
+    } >"$cache/disk.sfdisk"
+    truncate -s $(($(table | awk '{ sum += $2 } END { print sum }') + align + 1))M "$disk.new"
+    sfdisk --quiet "$disk.new" <"$cache/disk.sfdisk"
+    start=$align
+    while read -r part mib kind label; do
+        case $part in
+            sel) put "$cache/sel.vfat" ;;
+            boot_a) put "$out/boot.vfat" ;;
+            root_a) put "$out/root.squashfs" ;;
+            *_b) ;;
+            *)
+                ext4_image "$cache/$part.ext4" "$part" "$mib" "$label"
+                put "$cache/$part.ext4"
+                rm "$cache/$part.ext4"
+                ;;
+        esac
+        start=$((start + mib))
+    done < <(table)
+    mv "$disk.new" "$disk"
+}
+
+type_of() {
+    case $1:$2 in
+        sel:*) echo "${SEL_TYPE:-C12A7328-F81F-11D2-BA4B-00A0C93EC93B}" ;;
+        *:fat) echo EBD0A0A2-B9E5-4433-87C0-68B6B72699C7 ;;
+        *) echo 0FC63DAF-8483-4772-8E79-3D69D8477DE4 ;;
+    esac
+}
+
+# put FILE: into the partition of make_disk's loop
+put() {
+    [ "$(stat -c %s "$1")" -le $((mib * 1024 * 1024)) ] || die "$1 is larger than its partition of $mib MiB: board/partitions"
+    dd if="$1" of="$disk.new" bs=1M seek="$start" conv=notrunc,sparse status=none
+}
+
+ext4_image() {
+    local id reserved=5
+    id=$(identity "$board" "$2" fs)
+    # Root's share of the data keeps login and log working on a full disk; the drive has none.
+    [ "$2" = data ] || reserved=0
+    rm -f "$1"
+    truncate -s "$3M" "$1"
+    mke2fs -q -t ext4 -L "$4" -U "$id" -m "$reserved" -E "hash_seed=$id,lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0" "$1"
+}
+
+compress_disk() {
+    (
+        cd "$out"
+        # What only looks like data is none: the map is of what has to be written.
+        fallocate --dig-holes "$name.img"
+        bmaptool create -o "$name.bmap" "$name.img"
+        zstd -q -f -T0 -"${KVMD_IMAGE_ZSTD:-9}" "$name.img" -o "$name.img.zst"
+        "$tools/sbom" "$cache/dpkg-status" "$kernel/.packages" "$root/Cargo.lock" "$board" "$version" "$SOURCE_DATE_EPOCH" >"$name.spdx.json"
+        sha256sum "$name.img" "$name.img.zst" "$name.bmap" "$name.spdx.json" root.squashfs boot.vfat >"$name.sha256"
+    )
+}
+
+report() {
+    local file
+    for file in "$name.img.zst" root.squashfs boot.vfat initrd.img vmlinuz; do
+        say "$(du --apparent-size -h "$out/$file" | cut -f1) $file"
+    done
+    printf '%s\n' "$out/$name.img"
+}

@@ -1,0 +1,121 @@
+# shellcheck shell=bash
+# The root file system: Debian's part, the kernel's modules, our overlay, the board's, our programs. Sourced by assemble.
+
+tree=$cache/root
+
+# What a machine without a package manager and without people at its console has no use for.
+readonly useless=(
+    boot/'*' usr/share/{man,info,locale,lintian,bug,bash-completion,zsh,fish,vim,menu,pixmaps,gcc,gdb,common-licenses/old}
+    usr/share/{doc-base,debconf,dpkg,python-apt,build-essential,polkit-1,perl5,tabset}
+    var/cache/'*' var/lib/{apt,dpkg,ucf,pam}/'*' var/log/'*' var/backups/'*' tmp/'*' etc/{cron.d,cron.daily,logrotate.d,apt,dpkg,init.d,rc'?'.d,default/networkd-dispatcher}
+    usr/lib/udev/hwdb.bin usr/lib/udev/hwdb.d etc/udev/hwdb.bin
+)
+# What is done when the image is made, or has no place on it.
+readonly masked=(
+    ctrl-alt-del.target ldconfig.service systemd-update-done.service systemd-hwdb-update.service systemd-journal-catalog-update.service
+    systemd-sysusers.service systemd-machine-id-commit.service systemd-firstboot.service systemd-homed.service systemd-userdbd.socket
+    e2scrub_reap.service e2scrub_all.timer dpkg-db-backup.timer fstrim.timer apt-daily.timer apt-daily-upgrade.timer
+    systemd-pcrphase.service systemd-pcrphase-sysinit.service systemd-pcrphase-initrd.service
+)
+
+make_root() {
+    local program item
+    rm -rf "$tree"
+    mkdir "$tree"
+    # Device nodes come from devtmpfs.
+    tar -xf "$base" -C "$tree" --numeric-owner --exclude='./dev/*'
+    cp "$tree/var/lib/dpkg/status" "$cache/dpkg-status"
+    find "$tree/usr/share/doc" -type f ! -name copyright -delete
+    find "$tree/usr/share/doc" -depth -type d -empty -delete
+    for item in "${useless[@]}"; do
+        # shellcheck disable=SC2086 # a pattern
+        (cd "$tree" && rm -rf $item)
+    done
+    copy_modules
+    copy_over "$root/rootfs-overlay"
+    [ ! -d "$here/overlay" ] || copy_over "$here/overlay"
+    for program in kvmd-supervisor kvmd kvmd-streamer kvmctl; do
+        install -m 755 -s --strip-program="${STRIP:-strip}" "$programs/$program" "$tree/usr/bin/$program"
+    done
+    mkdir -p "$tree/usr/lib/kvmd/keys"
+    install -m 644 "$here/platform" "$here/main.yaml" "$tree/usr/lib/kvmd/"
+    if [ -d "$root/.cache/keys" ]; then cp_keys; fi
+    names
+    mkdir -p "$tree"/{data,boot/sel,root,home,var,dev,proc,sys,run,tmp}
+    systemd-sysusers --root="$tree"
+    # Its field "last changed" would be today.
+    sed -i 's/^\([^:]*:[^:]*\):[0-9]*:/\1:1:/' "$tree/etc/shadow"
+    rm -f "$tree"/etc/{passwd,group,shadow,gshadow,subuid,subgid}-
+    units
+    strip_identity
+    if declare -F board_root >/dev/null; then board_root "$tree"; fi
+}
+
+# copy_over DIR: as it lies on the device, owned by root.
+copy_over() { cp -rT --no-dereference --preserve=mode,links "$1" "$tree"; }
+
+# Keys an update may be signed with; the private halves stay.
+cp_keys() {
+    find "$root/.cache/keys" -name '*.ca.pem' -exec install -m 644 -t "$tree/usr/lib/kvmd/keys" {} +
+}
+
+# paths of the modules NAME… and of what they need, in the order they are loaded, below the directory of modules
+module_paths() {
+    local version name
+    version=$(kernel_version)
+    for name in "$@"; do
+        modprobe -C /dev/null -d "$kernel" -S "$version" --show-depends "$name" 2>/dev/null || die "kernel $version has no module $name"
+    done | sed -n "s,^insmod .*/lib/modules/$version/\([^ ]*\).*,\1,p" | awk '!seen[$0]++'
+}
+
+modules() { sed 's/#.*//' "$here/modules" | awk -v early="${1:-}" 'NF && (early == "" || $2 == early) { print $1 }'; }
+
+copy_modules() {
+    local version wanted names
+    version=$(kernel_version)
+    mapfile -t names < <(modules)
+    wanted=$(module_paths "${names[@]}")
+    mkdir -p "$tree/usr/lib/modules/$version"
+    (cd "$kernel/usr/lib/modules/$version" && cp --parents -t "$tree/usr/lib/modules/$version" modules.order modules.builtin modules.builtin.modinfo $wanted)
+    depmod -b "$tree" "$version"
+}
+
+# What it is called, and which release it is.
+names() {
+    echo kvm >"$tree/etc/hostname"
+    printf '127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n' >"$tree/etc/hosts"
+    ln -sf ../run/systemd/resolve/stub-resolv.conf "$tree/etc/resolv.conf"
+    echo "# Mounts are the initramfs's and the supervisor's." >"$tree/etc/fstab"
+    cat >"$tree/usr/lib/kvmd/release" <<TXT
+VERSION=$version
+BOARD=$board
+COMPATIBLE=kvmd-$board
+BUILD=$commit
+FLOOR=$(cat "$root/board/floor")
+TXT
+    sed -i '/^IMAGE_/d' "$tree/usr/lib/os-release"
+    printf 'IMAGE_ID=kvmd-%s\nIMAGE_VERSION=%s\n' "$board" "$version" >>"$tree/usr/lib/os-release"
+}
+
+units() {
+    systemctl --root="$tree" --quiet enable kvmd-supervisor.service systemd-networkd.service systemd-resolved.service \
+        systemd-timesyncd.service ssh.service
+    systemctl --root="$tree" --quiet set-default multi-user.target
+    systemctl --root="$tree" --quiet mask "${masked[@]}"
+}
+
+# What makes a device itself is made on the device: nothing two of them could share.
+strip_identity() {
+    rm -f "$tree"/etc/ssh/ssh_host_* "$tree"/var/lib/dbus/machine-id "$tree"/var/lib/systemd/random-seed "$tree"/var/lib/systemd/credential.secret
+    : >"$tree/etc/machine-id"
+    # Nothing is to be brought up to date at the first boot.
+    : >"$tree/etc/.updated"
+    : >"$tree/var/.updated"
+}
+
+pack_root() {
+    mksquashfs "$tree" "$out/root.squashfs.new" -noappend -quiet -no-progress -comp zstd -Xcompression-level "${KVMD_ZSTD:-15}" \
+        -all-time "$SOURCE_DATE_EPOCH" -mkfs-time "$SOURCE_DATE_EPOCH" -b 256K >&2
+    mv "$out/root.squashfs.new" "$out/root.squashfs"
+    say "$(du -h "$out/root.squashfs" | cut -f1) in $out/root.squashfs"
+}
