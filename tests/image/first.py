@@ -1,0 +1,128 @@
+"""The first start of a fresh appliance, as its owner lives it: card with a `kvm.yaml`, claim code on the screen, claim page, console.
+
+Done once in a run; what was seen is kept for the tests to judge, and the machine is frozen as it is afterwards.
+"""
+
+import dataclasses
+import re
+import shutil
+import time
+
+import disk
+import requests
+from appliance import ROOT
+from machine import PASSWORD, Machine, overlay, patience, public_key
+from playwright.sync_api import expect, sync_playwright
+
+SHOTS = ROOT / ".cache/screenshots"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+# Larger than the image: the last partition has room to grow into.
+SIZE = "4G"
+
+
+@dataclasses.dataclass
+class First:
+    stages: dict  # seconds since the machine was switched on
+    facts: dict  # what was seen before the claim, and at it
+    frozen: object
+
+
+def start(image, place):
+    place.mkdir(parents=True, exist_ok=True)
+    card = overlay(image, place / "card.qcow2", SIZE)
+    # A fleet's card: its keys are on it, its password is not, so it still waits for its owner.
+    disk.put_into_sel(card, kvm_yaml=f"ssh:\n  keys:\n    - {public_key()}\n")
+    machine = Machine(card, directory=place)
+    try:
+        facts = {}
+        stages = {"first word on the console": machine.serial.wait_for_line(".", 60)[0] - machine.began}
+        stages["boot loader"] = machine.serial.wait_for_line(r"kvmd: slot", 90)[0] - machine.began
+        stages["first HTTPS answer"] = machine.wait_page(300)
+        facts["before"] = looks(machine)
+        facts["console"] = code_on(machine)
+        machine.wait_ssh()
+        facts["sel"] = machine.ssh("ls -l /boot/sel; cat /boot/sel/claim-code.txt; cat /boot/sel/kvm.yaml", check=False)[1]
+        facts["own"] = own(machine)
+        facts["claim"] = claim(machine, facts["console"])
+        facts["kernel's"] = machine.ssh("cat /run/kvmd-boot/stages; systemd-analyze time; systemd-analyze critical-chain kvmd-supervisor.service")
+        frozen = machine.freeze(place / "frozen")
+    except BaseException:
+        print(machine.serial.tail(200) if machine.serial else "")
+        machine.close()
+        raise
+    return First(stages, facts, frozen)
+
+
+def looks(machine):
+    """What somebody without the code gets to see."""
+    seen = {}
+    for path in ("/", "/login/", "/claim/", "/api/system/claim", "/api/info", "/api/auth/check", "/api/log", "/api/hid", "/api/system/update"):
+        answer = machine.request("GET", path, headers={})
+        kind = answer.headers.get("content-type", "")
+        body = answer.json()["result"] if "json" in kind else answer.headers.get("location", "")
+        seen[path] = (answer.status_code, body)
+    answer = machine.request("POST", "/api/system/claim", headers={}, data={"code": "AAAAAAAA", "user": "admin", "passwd": PASSWORD})
+    seen["wrong code"] = (answer.status_code, answer.json()["result"].get("error"))
+    http = requests.get(f"http://127.0.0.1:{machine.http_port}/", allow_redirects=False, timeout=patience(30))
+    seen["http"] = (http.status_code, http.headers.get("location"))
+    return seen
+
+
+CODE = r"code\b[^A-Z0-9]*\b([A-Z0-9]{4}-?[A-Z0-9]{4})\b"
+
+
+def code_on(machine):
+    """The claim code that the console shows now: a wrong guess may have changed it."""
+    machine.serial.wait_for_line(CODE, 120)
+    return [found[1] for _, line in machine.serial.lines if (found := re.search(CODE, line))][-1]
+
+
+def own(machine):
+    """What no other appliance may have."""
+    text = machine.ssh("cat /etc/machine-id; cat /proc/sys/kernel/hostname; cat /etc/ssh/ssh_host_*_key.pub | cut -d' ' -f2 | sort | tr '\\n' ' '")
+    identity, name, keys = text.strip().split("\n")
+    return {"machine-id": identity, "host name": name, "SSH host keys": keys, "certificate": certificate(machine)}
+
+
+def certificate(machine):
+    import ssl
+
+    return ssl.get_server_certificate(("127.0.0.1", machine.https_port))
+
+
+def claim(machine, code):
+    """Claims the appliance in a browser; what the pages were called, and how long it took."""
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", headless=True, args=FLAGS)
+        context = chromium.new_context(ignore_https_errors=True, locale="en-US", viewport={"width": 1280, "height": 800})
+        context.set_default_timeout(patience(120) * 1000)
+        expect.set_options(timeout=patience(120) * 1000)
+        page = context.new_page()
+        problems = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto(machine.url + "/")
+        first_url = page.url
+        page.screenshot(path=SHOTS / "image-claim.png")
+        fill_claim(page, code)
+        page.screenshot(path=SHOTS / "image-claim-filled.png")
+        page.get_by_role("button", name=re.compile("claim|start|finish", re.IGNORECASE)).click()
+        expect(page).to_have_url(f"{machine.url}/")
+        expect(page.locator("#stage")).to_be_visible()
+        expect(page.locator("#banner")).to_be_hidden()
+        page.screenshot(path=SHOTS / "image-console.png")
+        done = {"first page": first_url.removeprefix(machine.url), "last page": page.url.removeprefix(machine.url), "problems": problems}
+        done["seconds"] = time.monotonic() - began
+        chromium.close()
+    return done
+
+
+def fill_claim(page, code):
+    page.get_by_label(re.compile("code", re.IGNORECASE)).fill(code)
+    for field in page.locator("input[type=password]").all():
+        field.fill(PASSWORD)
+
+
+def clean(place):
+    shutil.rmtree(place, ignore_errors=True)

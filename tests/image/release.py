@@ -1,0 +1,181 @@
+"""Releases for the tests, good and bad, made from the one that was built: what is changed is named here, everything else is the real thing."""
+
+import hashlib
+import os
+import pathlib
+import shutil
+import subprocess
+
+from appliance import ROOT
+from machine import run
+
+# A program that ends at once.
+DEAD = "#!/bin/sh\nexit 1\n"
+# An init that starts nothing and feeds no watchdog.
+HANG = "#!/bin/sh\necho 'test: hanging' >/dev/console\nwhile :; do sleep 1000; done\n"
+# A first program that ends: the kernel panics.
+PANIC = "#!/bin/sh\necho 'test: panicking' >/dev/console\nexit 1\n"
+
+
+class Workshop:
+    """Makes bundles in `place`; one that was made of the same parts is taken again."""
+
+    def __init__(self, built, place):
+        self.built, self.place = pathlib.Path(built), pathlib.Path(place)
+        self.place.mkdir(parents=True, exist_ok=True)
+        parts = ("root.squashfs", "boot.vfat")
+        self.mark = hashlib.sha256(
+            "".join(f"{name} {(self.built / name).stat().st_size} {(self.built / name).stat().st_mtime_ns}\n" for name in parts).encode()
+        ).hexdigest()[:12]
+        for old in self.place.iterdir():
+            if self.mark not in old.name and old.name != "keys":
+                shutil.rmtree(old) if old.is_dir() else old.unlink()
+        self.facts = dict(line.split("=", 1) for line in self.read("usr/lib/kvmd/release").splitlines() if "=" in line)
+
+    # --- what the built release holds
+
+    def read(self, path):
+        return run("unsquashfs", "-cat", self.built / "root.squashfs", path)
+
+    @property
+    def version(self):
+        return self.facts["VERSION"]
+
+    def newer(self, step=1):
+        """A version that comes after the built one."""
+        numbers = self.version.split("+")[0].split("-")[0].split(".")
+        return ".".join([*numbers[:-1], str(int(numbers[-1]) + step)])
+
+    # --- parts
+
+    def root(self, version, files=None, leave_out=()):
+        """The root as another release, with other files: {path: text, or None to remove it}."""
+        files = dict(files or {})
+        files["usr/lib/kvmd/release"] = "".join(f"{key}={version if key == 'VERSION' else value}\n" for key, value in self.facts.items())
+        made = self.place / f"root-{self._name(version, files, leave_out)}.squashfs"
+        if made.exists():
+            return made
+        tree = self.place / f"tree-{self.mark}"
+        if not tree.exists():
+            run("unsquashfs", "-quiet", "-no-progress", "-d", tree, self.built / "root.squashfs")
+        kept = {path: (tree / path).read_bytes() if (tree / path).is_file() and not (tree / path).is_symlink() else None for path in files}
+        links = {path: os.readlink(tree / path) for path in files if (tree / path).is_symlink()}
+        try:
+            for path, text in files.items():
+                put(tree / path, None if text is None else text.encode(), 0o755 if "bin/" in path else 0o644)
+            options = ["-noappend", "-quiet", "-no-progress", "-comp", "zstd", "-Xcompression-level", "1"]
+            run("mksquashfs", tree, made.with_suffix(".new"), *options, *(["-wildcards", "-e", *leave_out] if leave_out else []))
+        finally:
+            for path, data in kept.items():
+                put(tree / path, data, 0o755 if "bin/" in path else 0o644)
+            for path, target in links.items():
+                (tree / path).unlink(missing_ok=True)
+                (tree / path).symlink_to(target)
+        made.with_suffix(".new").rename(made)
+        return made
+
+    def boot(self, version, init=None):
+        """The boot partition, with another first program in its initramfs: a text, or a function of the real one."""
+        if init is None:
+            return self.built / "boot.vfat"
+        made = self.place / f"boot-{self._name(version, {'init': str(init)}, ())}.vfat"
+        if made.exists():
+            return made
+        place = self.place / f"initramfs-{self.mark}"
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        shutil.copy(self.built / "boot.vfat", made.with_suffix(".new"))
+        run("mcopy", "-o", "-i", made.with_suffix(".new"), "::/initrd.img", place / "initrd.img")
+        (place / "tree").mkdir()
+        run("sh", "-c", "zstd -dqc ../initrd.img | cpio --quiet -idm", cwd=place / "tree")
+        first = place / "tree/init"
+        first.write_text(init(first.read_text()) if callable(init) else init)
+        first.chmod(0o755)
+        run("sh", "-c", "find . | cpio --quiet -o -H newc -R 0:0 | zstd -q -3 > ../initrd.img.new", cwd=place / "tree")
+        run("mcopy", "-o", "-i", made.with_suffix(".new"), place / "initrd.img.new", "::/initrd.img")
+        made.with_suffix(".new").rename(made)
+        shutil.rmtree(place)
+        return made
+
+    def _name(self, version, files, leave_out):
+        words = repr((version, sorted((path, text) for path, text in files.items()), tuple(leave_out)))
+        return f"{self.mark}-{version}-{hashlib.sha256(words.encode()).hexdigest()[:8]}"
+
+    # --- bundles
+
+    def bundle(self, name, version, root=None, boot=None, keys=None, board=None):
+        """A signed update. `keys` is a directory of `scripts/make-keys`, else the one the image trusts."""
+        made = self.place / f"{self.mark}-{name}-{version}.raucb"
+        if made.exists():
+            return made
+        command = [ROOT / "scripts/make-update", board or "qemu-x86_64", "--version", version]
+        command += ["--root", root or self.root(version), "--boot", boot or self.boot(version)]
+        command += ["--keys", keys or ROOT / ".cache/keys", "--out", made]
+        run(*command)
+        return made
+
+    def good(self, step=1):
+        version = self.newer(step)
+        return self.bundle("good", version)
+
+    def dead(self):
+        """Its web daemon ends as soon as it is started."""
+        version = self.newer(7)
+        return self.bundle("dead", version, root=self.root(version, {"usr/bin/kvmd": DEAD}))
+
+    def hanging(self):
+        """Its init starts nothing."""
+        version = self.newer(8)
+        return self.bundle("hang", version, root=self.root(version, {"usr/sbin/init": HANG}, SMALL))
+
+    def panicking(self):
+        """Its initramfs ends with a kernel panic."""
+        version = self.newer(9)
+        return self.bundle("panic", version, root=self.root(version, {}, SMALL), boot=self.boot(version, PANIC))
+
+    def foreign(self):
+        """Signed by somebody else."""
+        keys = self.place / "keys"
+        if not keys.exists():
+            run(ROOT / "scripts/make-keys", keys)
+        return self.bundle("foreign", self.newer(2), root=self.root(self.newer(2), {}, SMALL), keys=keys)
+
+    def other_board(self):
+        return self.bundle("board", self.newer(3), root=self.root(self.newer(3), {}, SMALL), board="rpi4")
+
+    def old(self):
+        """Older than what may be installed over the built one."""
+        version = "0.0.1"
+        return self.bundle("old", version, root=self.root(version, {}, SMALL))
+
+    def truncated(self):
+        return self._spoiled("truncated", lambda data: data[: len(data) * 2 // 3])
+
+    def flipped(self):
+        """One bit of the payload is wrong; the signature is somewhere else."""
+        return self._spoiled("flipped", lambda data: data[: len(data) // 3] + bytes([data[len(data) // 3] ^ 0x10]) + data[len(data) // 3 + 1 :])
+
+    def _spoiled(self, name, spoil):
+        made = self.place / f"{self.mark}-{name}.raucb"
+        if not made.exists():
+            whole = self.bundle("small", self.newer(4), root=self.root(self.newer(4), {}, SMALL))
+            made.write_bytes(spoil(whole.read_bytes()))
+        return made
+
+
+# What a release that is never to run, or never far, need not bring.
+SMALL = ["usr/lib/modules", "usr/bin/kvmd", "usr/bin/kvmd-streamer", "usr/share", "usr/lib/x86_64-linux-gnu/perl*", "usr/libexec"]
+
+
+def put(path, data, mode):
+    if path.is_symlink() or path.exists():
+        path.unlink()
+    if data is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        path.chmod(mode)
+
+
+def version_of(bundle):
+    done = subprocess.run(["rauc", "info", "--no-verify", "--output-format=shell", str(bundle)], capture_output=True, text=True, check=True)
+    return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)["RAUC_MF_VERSION"].strip("'")

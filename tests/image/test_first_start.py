@@ -1,0 +1,108 @@
+"""From the flashed card to the console page, in QEMU: firmware, boot loader, kernel, initramfs, systemd, supervisor, claim."""
+
+import disk
+import pytest
+
+import first
+from machine import Machine, overlay, public_key
+
+
+def test_it_starts_and_says_how_long_each_stage_took(began):
+    for stage, seconds in began.stages.items():
+        print(f"{seconds:8.1f} s  {stage}")
+    print(began.facts["kernel's"])
+    assert "first HTTPS answer" in began.stages
+
+
+def test_unclaimed_it_shows_the_claim_page_and_nothing_else(began):
+    seen = began.facts["before"]
+    assert seen["/"][0] in (302, 303, 307) and seen["/"][1].endswith("/claim/")
+    assert seen["/claim/"][0] == 200
+    assert seen["/api/system/claim"][0] == 200 and seen["/api/system/claim"][1]["claimed"] is False
+    for path in ("/api/info", "/api/auth/check", "/api/log", "/api/hid", "/api/system/update"):
+        assert (seen[path][0], seen[path][1].get("error")) == (403, "NotClaimedError"), path
+    assert seen["wrong code"][0] == 403
+    assert seen["http"][0] in (301, 308) and seen["http"][1].startswith("https://")
+
+
+def test_the_code_is_on_the_console_and_on_the_card(began):
+    code = began.facts["console"].replace("-", "")
+    assert code in began.facts["sel"].replace("-", "")
+
+
+def test_what_the_card_brought_is_gone_from_it(began):
+    assert "ssh-ed25519" not in began.facts["sel"]
+    # Not only its name: the sectors as well.
+    with disk.partition(began.frozen.disk, "sel") as fat:
+        assert public_key().split()[1].encode() not in fat.read_bytes()
+
+
+def test_claiming_in_a_browser_leads_to_the_console(began):
+    claim = began.facts["claim"]
+    print(f"claimed in {claim['seconds']:.1f} s")
+    assert claim["first page"] == "/claim/" and claim["last page"] == "/"
+    assert claim["problems"] == []
+
+
+def test_the_owner_is_let_in_and_nobody_else(claimed):
+    with claimed.thaw() as machine:
+        machine.wait_page()
+        assert machine.get("/api/auth/check").status_code == 200
+        assert machine.get("/api/auth/check", headers={}).status_code == 401
+        assert machine.get("/api/auth/check", headers={"X-KVMD-User": "admin", "X-KVMD-Passwd": "admin"}).status_code == 403
+        assert machine.post("/api/system/claim", headers={}, data={"code": "AAAAAAAA", "passwd": "x"}).status_code in (400, 403, 409)
+        with machine.socket() as socket:
+            socket.wait_event("loop")
+
+
+def test_ssh_by_key_the_log_and_the_drive(claimed):
+    with claimed.thaw() as machine:
+        machine.wait_ssh()
+        log = machine.get("/api/log?seek=3600").text
+        assert "kvmd-supervisor" in log and "kvmd " in log
+        # The drive grew into what the disk has beyond the image.
+        size = int(machine.ssh("df --output=size -B1 $(findmnt -n -o TARGET /dev/kvmd-disk/msd || findmnt -n -o TARGET LABEL=PIMSD)").split()[-1])
+        assert size > 1 << 30, f"{size >> 20} MiB"
+        drive = machine.get("/api/msd").json()["result"]
+        assert drive["storage"]["parts"][""]["size"] > 1 << 30, drive
+        assert "root=" in machine.ssh("cat /proc/cmdline") or "kvmd.slot=a" in machine.ssh("cat /proc/cmdline")
+        refused = machine.ssh("touch /usr/no", check=False)
+        assert refused[0] != 0 and "Read-only" in refused[1]
+
+
+def test_a_password_is_no_way_in_by_ssh(claimed):
+    import subprocess
+
+    with claimed.thaw() as machine:
+        machine.wait_ssh()
+        command = ["ssh", "-v", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "PubkeyAuthentication=no", "-o", "BatchMode=yes"]
+        said = subprocess.run([*command, "-p", str(machine.ssh_port), "root@127.0.0.1", "true"], capture_output=True, text=True, check=False)
+        assert said.returncode == 255 and "Permission denied (publickey)" in said.stderr, said.stderr
+
+
+def test_two_appliances_of_one_image_share_no_secret(began, image, tmp_path):
+    """Another card, flashed from the same image."""
+    card = overlay(image, tmp_path / "card.qcow2")
+    disk.put_into_sel(card, kvm_yaml=f"ssh:\n  keys:\n    - {public_key()}\n")
+    with Machine(card, directory=tmp_path) as other:
+        other.wait_page(300)
+        other.wait_ssh()
+        theirs = first.own(other)
+        theirs["claim code"] = first.code_on(other)
+    ours = dict(began.facts["own"], **{"claim code": began.facts["console"]})
+    assert set(ours) == set(theirs)
+    assert [name for name in ours if not ours[name] or ours[name] == theirs[name]] == []
+
+
+@pytest.mark.parametrize("minutes", [2])
+def test_idle_it_writes_next_to_nothing(claimed, minutes):
+    """Measured, and printed as what it would be in a day."""
+    with claimed.thaw() as machine:
+        machine.wait_ssh()
+        measure = "cat /sys/block/$(cat /run/kvmd-boot/slot | sed -n s/disk=//p)/stat"
+        # One connection, so that the log is not filled by who looks.
+        text = machine.ssh(f"sync; sleep 5; {measure}; sleep {minutes * 60}; sync; {measure}", seconds=minutes * 60 + 120)
+        before, after = (int(line.split()[6]) * 512 for line in text.strip().splitlines())
+        print(f"{after - before} bytes in {minutes} min: {(after - before) * 1440 / minutes / 1e6:.2f} MB a day")
+        # The sync itself writes what had waited: some blocks of metadata.
+        assert after - before <= 256 << 10

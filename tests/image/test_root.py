@@ -1,0 +1,177 @@
+"""The image's root in the laboratory, under its own systemd: what needs no boot chain."""
+
+import re
+import ssl
+import time
+
+import pytest
+import requests
+from appliance import ROOT, wait_for
+from machine import PASSWORD, USER, patience
+
+import labroot
+
+# Ours, by the user each runs as. The supervisor is root, within the bounds of its unit.
+CHILDREN = {"kvmd": "kvmd", "kvmd-streamer": "kvmd-streamer"}
+
+
+@pytest.fixture(scope="module")
+def root(lab):
+    """The root, up and claimed."""
+    wait_for(lambda: answers(lab), "HTTPS", patience(60))
+    lab.credentials = {"X-KVMD-User": USER, "X-KVMD-Passwd": PASSWORD}
+    if lab.get("/api/system/claim", headers={}).json()["result"].get("claimed") is not True:
+        code = claim_code(lab)
+        answer = lab.post("/api/system/claim", headers={}, data={"code": code, "user": USER, "passwd": PASSWORD})
+        assert answer.status_code == 200, answer.text
+    wait_for(lambda: lab.get("/api/auth/check", headers=lab.credentials).status_code == 200, "the owner to be let in", patience(30))
+    return lab
+
+
+def answers(lab):
+    try:
+        return lab.get("/api/auth/check", headers={}, timeout=2)
+    except requests.RequestException:
+        return None
+
+
+def claim_code(lab):
+    """The code on the console: what somebody at the appliance's screen reads."""
+    found = wait_for(lambda: re.findall(r"[Cc]laim code[: ]+([A-Z0-9]{8}|[A-Z0-9]{4}-[A-Z0-9]{4})", lab.log()), "the claim code on the console", patience(30))
+    return found[-1]
+
+
+def processes(lab, name):
+    text = lab.sh(f"for pid in $(pidof -x {name}); do echo \"pid $pid\"; cat /proc/$pid/status; done")
+    found = []
+    for part in text.split("pid ")[1:]:
+        fields = dict(line.split(":", 1) for line in part.splitlines()[1:] if ":" in line)
+        found.append({key: value.strip() for key, value in fields.items()})
+    return found
+
+
+def test_every_unit_comes_up(root):
+    state = root.sh("systemctl is-system-running --wait", check=False)[1].strip()
+    assert (state, root.sh("systemctl --failed --plain --no-legend").strip()) == ("running", "")
+
+
+@pytest.mark.parametrize("name", CHILDREN)
+def test_a_child_has_its_own_user_and_no_rights(root, name):
+    running = processes(root, name)
+    assert running, f"no {name} runs"
+    user = root.sh(f"id -u {CHILDREN[name]}").strip()
+    for status in running:
+        assert status["Uid"].split() == [user] * 4
+        assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == int(status["CapAmb"], 16) == 0
+        assert status["NoNewPrivs"] == "1"
+
+
+def test_the_log_names_each_daemon(root):
+    for name in ("kvmd-supervisor", *CHILDREN):
+        text = wait_for(lambda name=name: lines_of(root, name), f"a line of {name} in the log", patience(20))
+        assert text
+
+
+def lines_of(lab, name):
+    answer = lab.get("/api/log?seek=3600", headers=lab.credentials)
+    assert answer.status_code == 200, answer.text
+    return [line for line in answer.text.splitlines() if re.search(rf"\b{name} ", line) or f"[{name}" in line or f" {name}:" in line]
+
+
+def documented():
+    """{(protocol, port)} of the table in docs/ports.md that are open without being asked for."""
+    rows = re.findall(r"^\| *(\d+)/(tcp|udp) *\| *always", (ROOT / "docs/ports.md").read_text(), re.MULTILINE)
+    return {(protocol, int(port)) for port, protocol in rows}
+
+
+def listening(text):
+    """{(protocol, port)} that others can reach, of what `ss -H -ltnu` shows."""
+    found = set()
+    for line in text.splitlines():
+        protocol, _, _, _, local = line.split()[:5]
+        address, port = local.rsplit(":", 1)
+        if not address.split("%")[0].strip("[]").startswith(("127.", "::1")) and port != "*":
+            found.add((protocol, int(port)))
+    return found
+
+
+def test_only_documented_ports_listen(root):
+    assert listening(root.sh("ss -H -ltnu")) - documented() == set()
+    wanted = {("tcp", 22), ("tcp", 80), ("tcp", 443)}
+    assert wanted <= listening(root.sh("ss -H -ltnu")) and wanted <= documented()
+
+
+def test_nothing_is_sent_that_nobody_asked_for(root):
+    """What answers a request, finds neighbours or tells our name on the local network is all there is."""
+    unasked = {
+        words
+        for _, words, _ in root.traffic.packets
+        if not (words[0] in ("arp", "icmp6") or words[:1] == ("tcp",) and words[-1] == "answer" or words in MDNS or words in DHCP or words in MULTICAST)
+    }
+    assert unasked == set()
+
+
+MDNS = [("udp", "224.0.0.251", 5353), ("udp", "ff02::fb", 5353)]
+DHCP = [("udp", "255.255.255.255", 67), ("udp", "ff02::1:2", 547)]
+MULTICAST = [("ip", "224.0.0.22", 2), ("ip", "224.0.0.2", 2)]
+
+
+def test_the_unit_is_held_tight(root):
+    text = root.sh("systemd-analyze security kvmd-supervisor.service --no-pager")
+    exposure = float(re.search(r"Overall exposure level.*?: ([\d.]+)", text)[1])
+    print(f"systemd-analyze security: {exposure}")
+    assert exposure < 5.0, text
+
+
+def test_the_first_answer_comes_soon(root):
+    """From the supervisor's start to the first HTTPS answer; printed, because a clock proves nothing on a shared machine."""
+    times = []
+    for _ in range(5):
+        root.sh("systemctl stop kvmd-supervisor && sync")
+        (root.share / "start.new").write_text("systemctl start --no-block kvmd-supervisor")
+        before = time.monotonic()
+        (root.share / "start.new").rename(root.share / "9999.go")
+        wait_for(lambda: (root.share / "9999.run").exists() or (root.share / "9999.rc").exists(), "the start", patience(30), 0.001)
+        start = time.monotonic()
+        wait_for(lambda: first_answer(root), "HTTPS", patience(60), 0.001)
+        times.append((time.monotonic() - start, start - before))
+        wait_for(lambda: (root.share / "9999.rc").exists(), "the start's end", patience(30))
+        for old in root.share.glob("9999.*"):
+            old.unlink()
+    own = root.sh("journalctl -u kvmd-supervisor -o short-monotonic -n 12 --no-pager")
+    print(f"supervisor start to first HTTPS answer: {sorted(round(took * 1000) for took, _ in times)} ms\n{own}")
+
+
+def first_answer(lab):
+    """One request over a new connection, as cheap as can be."""
+    import socket
+
+    context = ssl._create_unverified_context()
+    try:
+        with socket.create_connection((lab.there, 443), timeout=5) as plain, context.wrap_socket(plain) as secure:
+            secure.sendall(b"GET /api/auth/check HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n")
+            return secure.recv(64).startswith(b"HTTP/1.1 ")
+    except OSError:
+        return False
+
+
+def secrets(lab):
+    """Everything that tells one appliance from another, or lets somebody in."""
+    wait_for(lambda: answers(lab), "HTTPS", patience(60))
+    wait_for(lambda: lab.sh("ls /etc/ssh/ssh_host_*_key.pub | wc -l").strip() not in ("", "0"), "SSH host keys", patience(60))
+    found = {f"ssh {line.split()[0]}": line.split()[1] for line in lab.sh("cat /etc/ssh/ssh_host_*_key.pub").splitlines()}
+    found["machine-id"] = lab.sh("cat /etc/machine-id").strip()
+    found["host name"] = lab.sh("cat /proc/sys/kernel/hostname").strip()
+    found["certificate"] = ssl.get_server_certificate((lab.there, 443))
+    found["claim code"] = claim_code(lab)
+    return found
+
+
+def test_two_fresh_appliances_share_no_secret(squashfs):
+    seen = []
+    for _ in range(2):
+        with labroot.Lab(squashfs) as fresh:
+            seen.append(secrets(fresh))
+    print({key: value[:24] for key, value in seen[0].items()})
+    assert set(seen[0]) == set(seen[1]) and len(seen[0]) >= 6
+    assert [key for key in seen[0] if not seen[0][key] or seen[0][key] == seen[1][key]] == []
