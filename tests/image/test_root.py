@@ -1,6 +1,7 @@
 """The image's root in the laboratory, under its own systemd: what needs no boot chain."""
 
 import re
+import socket
 import ssl
 import time
 
@@ -9,6 +10,7 @@ import requests
 from appliance import ROOT, wait_for
 from machine import PASSWORD, USER, patience
 
+import first
 import labroot
 
 # Ours, by the user each runs as. The supervisor is root, within the bounds of its unit.
@@ -37,8 +39,7 @@ def answers(lab):
 
 def claim_code(lab):
     """The code on the console: what somebody at the appliance's screen reads."""
-    found = wait_for(lambda: re.findall(r"[Cc]laim code[: ]+([A-Z0-9]{8}|[A-Z0-9]{4}-[A-Z0-9]{4})", lab.log()), "the claim code on the console", patience(30))
-    return found[-1]
+    return wait_for(lambda: re.findall(first.CODE, lab.log()), "the claim code on the console", patience(30))[-1]
 
 
 def processes(lab, name):
@@ -144,8 +145,6 @@ def test_the_first_answer_comes_soon(root):
 
 def first_answer(lab):
     """One request over a new connection, as cheap as can be."""
-    import socket
-
     context = ssl._create_unverified_context()
     try:
         with socket.create_connection((lab.there, 443), timeout=5) as plain, context.wrap_socket(plain) as secure:
