@@ -19,31 +19,25 @@ BUILT = pathlib.Path(os.environ.get("KVMD_IMAGE_DIR", ROOT / ".cache/image/qemu-
 FULL = os.environ.get("KVMD_IMAGE_FULL") == "1"
 
 
-def missing(what):
-    """Without an image there is nothing to test: a failure where everything is required."""
-    text = f"{what} is missing: scripts/test --image builds it"
-    if os.environ.get("KVMD_IMAGE") == "1":
-        pytest.fail(text)
-    pytest.skip(text)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def asked_for(request):
-    """These tests take long: they run when they are asked for, by `scripts/test --image` or by name."""
+def wanted(path):
+    """They take long: they run when they are asked for, and then what they need has to be there."""
+    if os.environ.get("KVMD_IMAGE") != "1":
+        pytest.skip("image tests run by scripts/test --image, or with KVMD_IMAGE=1")
+    assert path and path.exists(), f"{path or 'an image'} is missing in {BUILT}: scripts/build-image qemu-x86_64"
+    return path
 
 
 @pytest.fixture(scope="session")
 def image():
     """The disk of a fresh appliance."""
     found = sorted(BUILT.glob("pikvm-*.img"), key=lambda path: path.stat().st_mtime)
-    return found[-1] if found else missing(f"an image in {BUILT}")
+    return wanted(found[-1] if found else None)
 
 
 @pytest.fixture(scope="session")
 def squashfs():
     """Its root."""
-    path = BUILT / "root.squashfs"
-    return path if path.exists() else missing(path)
+    return wanted(BUILT / "root.squashfs")
 
 
 @pytest.fixture(scope="session")
