@@ -34,7 +34,7 @@ make_initramfs() {
         cp "$kernel/usr/lib/modules/$version/$module" "$(printf '%s/modules/%03d-%s' "$dir" "$number" "$(basename "$module")")"
     done
     find "$dir" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
-    (cd "$dir" && find . -print0 | sort -z | cpio --null -o -H newc -R 0:0 --quiet --reproducible) | zstd -q -19 -T0 >"$1"
+    (cd "$dir" && find . -print0 | sort -z | cpio --null -o -H newc -R 0:0 --quiet --reproducible) | zstd -q -12 -T0 >"$1"
 }
 
 # The table of partitions without its comments.

@@ -1,11 +1,11 @@
 # shellcheck shell=bash
 # The disk: slot a filled, slot b empty, data and drive empty file systems. Sourced by assemble.
 
-name=pikvm-$board-$version
+release=pikvm-$board-$version
 readonly align=4 # MiB before the first partition: a card's erase block
 
 make_disk() {
-    local disk=$out/$name.img sel=$cache/sel part mib kind label start=$align
+    local disk=$out/$release.img sel=$cache/sel part mib kind label start=$align
     rm -rf "$sel" "$disk"
     mkdir "$sel"
     board_sel "$sel"
@@ -65,18 +65,18 @@ compress_disk() {
     (
         cd "$out"
         # What only looks like data is none: the map is of what has to be written.
-        fallocate --dig-holes "$name.img"
-        bmaptool create -o "$name.bmap" "$name.img"
-        zstd -q -f -T0 -"${KVMD_IMAGE_ZSTD:-9}" "$name.img" -o "$name.img.zst"
-        "$tools/sbom" "$cache/dpkg-status" "$kernel/.packages" "$root/Cargo.lock" "$board" "$version" "$SOURCE_DATE_EPOCH" >"$name.spdx.json"
-        sha256sum "$name.img" "$name.img.zst" "$name.bmap" "$name.spdx.json" root.squashfs boot.vfat >"$name.sha256"
+        fallocate --dig-holes "$release.img"
+        bmaptool create -o "$release.bmap" "$release.img"
+        zstd -q -f -T0 -"${KVMD_IMAGE_ZSTD:-9}" "$release.img" -o "$release.img.zst"
+        "$tools/sbom" "$cache/dpkg-status" "$kernel/.packages" "$root/Cargo.lock" "$board" "$version" "$SOURCE_DATE_EPOCH" >"$release.spdx.json"
+        sha256sum "$release.img" "$release.img.zst" "$release.bmap" "$release.spdx.json" root.squashfs boot.vfat >"$release.sha256"
     )
 }
 
 report() {
     local file
-    for file in "$name.img.zst" root.squashfs boot.vfat initrd.img vmlinuz; do
+    for file in "$release.img.zst" root.squashfs boot.vfat initrd.img vmlinuz; do
         say "$(du --apparent-size -h "$out/$file" | cut -f1) $file"
     done
-    printf '%s\n' "$out/$name.img"
+    printf '%s\n' "$out/$release.img"
 }

@@ -42,7 +42,8 @@ make_root() {
     if [ -d "$root/.cache/keys" ]; then cp_keys; fi
     names
     mkdir -p "$tree"/{data,boot/sel,root,home,var,dev,proc,sys,run,tmp}
-    systemd-sysusers --root="$tree"
+    # Debian's own lists are older news to it: their packages made their users when they were configured.
+    systemd-sysusers --root="$tree" "$root"/rootfs-overlay/usr/lib/sysusers.d/*.conf
     # Its field "last changed" would be today.
     sed -i 's/^\([^:]*:[^:]*\):[0-9]*:/\1:1:/' "$tree/etc/shadow"
     rm -f "$tree"/etc/{passwd,group,shadow,gshadow,subuid,subgid}-
@@ -114,7 +115,7 @@ strip_identity() {
 }
 
 pack_root() {
-    mksquashfs "$tree" "$out/root.squashfs.new" -noappend -quiet -no-progress -comp zstd -Xcompression-level "${KVMD_ZSTD:-15}" \
+    env -u SOURCE_DATE_EPOCH mksquashfs "$tree" "$out/root.squashfs.new" -noappend -quiet -no-progress -comp zstd -Xcompression-level "${KVMD_ZSTD:-9}" \
         -all-time "$SOURCE_DATE_EPOCH" -mkfs-time "$SOURCE_DATE_EPOCH" -b 256K >&2
     mv "$out/root.squashfs.new" "$out/root.squashfs"
     say "$(du -h "$out/root.squashfs" | cut -f1) in $out/root.squashfs"
