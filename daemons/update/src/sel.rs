@@ -1,16 +1,12 @@
-//! The first partition: read-only except for the moment somebody writes.
-//!
-//! Everybody who writes there goes through [`Writable`]: one at a time (a lock on the directory), writable for as long as
-//! it lives, and read-only again afterwards. Where the directory is no read-only mount, it is used as it is.
+//! The boot choice on the first partition, which is read-only except for the moment somebody writes ([`sys::sel`]).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg, OFlag};
-use nix::mount::{MsFlags, mount};
-use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::fcntl::OFlag;
+use sys::sel::Writable;
 
 use crate::store::Files;
 use crate::{Choice, Loader, store};
@@ -24,15 +20,6 @@ pub struct Sel {
     dir: PathBuf,
 }
 
-/// The first partition, writable and ours until this is dropped.
-#[derive(Debug)]
-pub struct Writable {
-    sel: Sel,
-    _lock: Flock<File>,
-    /// What the mount has to be again.
-    read_only: Option<MsFlags>,
-}
-
 impl Sel {
     /// The one that is mounted there.
     #[must_use]
@@ -44,33 +31,6 @@ impl Sel {
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
-    }
-
-    /// Makes it writable. Blocks: somebody else may be writing.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's words.
-    pub fn writable(&self) -> io::Result<Writable> {
-        self.open(self.lock()?)
-    }
-
-    fn lock(&self) -> io::Result<Flock<File>> {
-        Ok(Flock::lock(File::open(&self.dir)?, FlockArg::LockExclusive).map_err(|(_, error)| error)?)
-    }
-
-    fn open(&self, lock: Flock<File>) -> io::Result<Writable> {
-        let flags = statvfs(&self.dir)?.flags();
-        let read_only = flags.contains(FsFlags::ST_RDONLY).then(|| kept(flags));
-        if let Some(flags) = read_only {
-            self.remount(flags & !MsFlags::MS_RDONLY)?;
-        }
-        Ok(Writable { sel: self.clone(), _lock: lock, read_only })
-    }
-
-    fn remount(&self, flags: MsFlags) -> io::Result<()> {
-        let none = None::<&str>;
-        mount(none, &self.dir, none, MsFlags::MS_REMOUNT | flags, none).map_err(Into::into)
     }
 
     /// The choice, and who keeps it.
@@ -91,28 +51,35 @@ impl Sel {
     pub fn change<E>(
         &self,
         fallback: Choice,
-        change: impl FnOnce(Choice) -> Result<Choice, E>,
+        change: impl Fn(Choice) -> Result<Choice, E>,
     ) -> Result<Choice, E>
     where
         E: From<store::Error>,
     {
         let io = |error: io::Error| E::from(store::Error::Io(error));
-        let loader = Loader::find(self)?;
-        // Most of the time nothing changes; then nothing is made writable.
-        let lock = self.lock().map_err(io)?;
-        let old = match loader.read(self) {
-            Ok(choice) => Some(choice),
-            Err(store::Error::Damaged(what)) => {
-                log::error!("{what} is damaged: it is written anew, with {} to start", fallback.next());
-                None
-            }
-            Err(error) => return Err(error.into()),
+        let read = |loader: Loader| match loader.read(self) {
+            Ok(choice) => Ok(Some(choice)),
+            Err(store::Error::Damaged(_)) => Ok(None),
+            Err(error) => Err(error),
         };
+        let loader = Loader::find(self)?;
+        // Most of the time nothing changes, and then nothing is made writable.
+        if let Some(old) = read(loader)?
+            && change(old)? == old
+        {
+            return Ok(old);
+        }
+        let writable = Writable::open(&self.dir).map_err(io)?;
+        let old = read(loader)?;
+        if old.is_none() {
+            log::error!("the boot choice is damaged: it is written anew");
+        }
         let new = change(old.unwrap_or(fallback))?;
         if old != Some(new) {
-            loader.write(&mut self.open(lock).map_err(io)?, &new).map_err(io)?;
+            loader.write(&mut Open(self), &new).map_err(io)?;
             log::info!("the boot choice: {}", describe(&new));
         }
+        writable.close().map_err(io)?;
         Ok(new)
     }
 }
@@ -131,36 +98,8 @@ pub fn describe(choice: &Choice) -> String {
     text
 }
 
-/// The mount's flags that a remount would else clear, as a remount wants them.
-fn kept(flags: FsFlags) -> MsFlags {
-    let pairs = [
-        (FsFlags::ST_RDONLY, MsFlags::MS_RDONLY),
-        (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
-        (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
-        (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
-        (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
-        (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
-    ];
-    pairs.iter().filter(|(has, _)| flags.contains(*has)).fold(MsFlags::empty(), |all, (_, one)| all | *one)
-}
-
-impl Writable {
-    /// Where it is mounted.
-    #[must_use]
-    pub fn dir(&self) -> &Path {
-        &self.sel.dir
-    }
-}
-
-impl Drop for Writable {
-    fn drop(&mut self) {
-        if let Some(flags) = self.read_only
-            && let Err(error) = self.sel.remount(flags)
-        {
-            log::warn!("{} stays writable: {error}", self.sel.dir.display());
-        }
-    }
-}
+/// The partition while it is writable.
+struct Open<'a>(&'a Sel);
 
 impl Files for Sel {
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
@@ -174,13 +113,13 @@ impl Files for Sel {
     }
 }
 
-impl Files for Writable {
+impl Files for Open<'_> {
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
-        self.sel.read(name)
+        self.0.read(name)
     }
 
     fn write(&mut self, name: &str, offset: usize, bytes: &[u8]) -> io::Result<()> {
-        let path = self.sel.dir.join(name);
+        let path = self.0.dir.join(name);
         // No truncation: what is there is overwritten where it lies.
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600).custom_flags(OFlag::O_NOFOLLOW.bits());
@@ -225,7 +164,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("autoboot.txt"), crate::autoboot::render(Slot::A)).unwrap();
         let sel = Sel::new(dir.path());
-        let held = sel.writable().unwrap();
+        let held = Writable::open(dir.path()).unwrap();
         let other = sel.clone();
         let thread = std::thread::spawn(move || {
             other.change(Choice::settled(Slot::A), |choice| {
