@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::Layout;
-use crate::rule::{Foreign, flag, foreign, mode, path, seconds};
+use crate::rule::{Foreign, flag, foreign, integer, mode, path, seconds};
 use crate::section::{Section, section};
 
 mod auth;
@@ -17,7 +17,8 @@ mod own;
 mod streamer;
 
 pub use auth::{
-    Auth, AuthExternal, AuthExternalType, AuthInternal, AuthInternalType, Throttle, Totp, TotpSecret, Usc,
+    Auth, AuthClaim, AuthExternal, AuthExternalType, AuthInternal, AuthInternalType, Throttle, Totp,
+    TotpSecret, Usc,
 };
 pub use device::{
     Atx, AtxType, Fan, Hw, Info, LogReader, Msd, MsdType, Ocr, Prometheus, PrometheusAuth, Snapshot, Switch,
@@ -33,7 +34,8 @@ pub use otg::{
     OtgHid, OtgInquiry, OtgInquiryCdrom, OtgInquiryFlash, OtgMic, OtgMsd, OtgSerial, OtgSpeakers, OtgStart,
 };
 pub use own::{
-    Accel, CrashLoop, Deadlines, Http, Https, Journald, Nginx, Storage, Supervisor, Tls, Users, Vm, VmDisplay,
+    Accel, CrashLoop, Deadlines, Http, Https, Journald, Nginx, Releases, Storage, Supervisor, Tls, Users, Vm,
+    VmDisplay,
 };
 pub use streamer::{
     Chroma, DesiredFps, DvTimings, Format, H264Bitrate, H264Gop, Resolutions, Source, SourceType, Streamer,
@@ -108,6 +110,8 @@ section! {
         switch: Switch,
         /// What WebSocket clients are told. Our own.
         events: Events,
+        /// New releases of the system. Our own.
+        update: Update,
         /// Older spelling of a GPIO driver; nothing reads this.
         wol: Foreign = Foreign::default() => foreign(),
     }
@@ -124,6 +128,18 @@ section! {
         unix_rm: bool = true => flag(),
         /// Seconds between two pings to a WebSocket client.
         heartbeat: Duration = Duration::from_secs(15) => seconds(0.1, 3600.0),
+    }
+}
+
+section! {
+    /// New releases of the system. Our own.
+    pub struct Update(layout) {
+        /// Seconds a new release has, from its start, to prove that it can serve; then the old one comes back.
+        health_deadline: Duration = Duration::from_secs(120) => seconds(5.0, 3600.0),
+        /// Directory uploaded bundles are received in, below our own state.
+        uploads: PathBuf = layout.kvmd_state().join("update") => path(),
+        /// Bytes of the largest bundle that is taken.
+        max_size: u64 = 1 << 30 => integer(1, 1 << 40),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::Layout;
 use crate::rule::{choice, choices, flag, integer, list, path, path_or_empty, seconds, text, user};
 use crate::section::section;
 
@@ -27,6 +28,36 @@ section! {
         totp: Totp,
         /// What stops guessing. Our own.
         throttle: Throttle,
+        /// Whether an appliance that has no user yet waits to be claimed with the code on its console, instead of letting
+        /// nobody in. Our own.
+        claim: AuthClaim = AuthClaim::Auto => choice(),
+    }
+}
+
+choices! {
+    /// Whether an appliance without a user waits to be claimed.
+    pub enum AuthClaim {
+        /// An appliance does; a run below `--state` has a user from the start.
+        Auto = "auto",
+        /// It does.
+        True = "true",
+        /// It does not.
+        False = "false",
+    }
+}
+
+impl Auth {
+    /// Whether we keep the passwords ourselves, and an appliance that has none yet waits to be claimed.
+    #[must_use]
+    pub fn claimable(&self, layout: &Layout) -> bool {
+        let ours = self.internal.r#type == AuthInternalType::Htpasswd
+            && self.external.r#type == AuthExternalType::None;
+        let wished = match self.claim {
+            AuthClaim::Auto => !layout.has_state(),
+            AuthClaim::True => true,
+            AuthClaim::False => false,
+        };
+        self.enabled && ours && wished
     }
 }
 

@@ -127,7 +127,36 @@ section! {
         journald: Journald,
         /// The memory pictures are passed on in.
         ring: Ring,
+        /// Where updates find what they need.
+        update: Releases,
     }
+}
+
+section! {
+    /// Where updates find what they need.
+    pub struct Releases(layout) {
+        /// The mounted partition with the boot choice.
+        boot: PathBuf = within(layout, "/boot/sel", "boot/sel") => path(),
+        /// What the kernel was started with: it names the slot that runs.
+        cmdline: PathBuf = within(layout, "/proc/cmdline", "cmdline") => path(),
+        /// What the release that runs says of itself.
+        release: PathBuf = layout.lib.join("release") => path(),
+        /// Directory of the slots' settings, one directory each.
+        etc: PathBuf = within(layout, "/data/etc", "data/etc") => path(),
+        /// Directory of bundles on their way, and of the history.
+        dir: PathBuf = layout.var.join("update") => path(),
+        /// Where the initramfs says why a start failed.
+        failure: PathBuf = within(layout, "/data/boot-failure", "data/boot-failure") => path(),
+        /// The RAUC program.
+        rauc: String = "rauc".to_owned() => command(),
+        /// The program, with its arguments, that restarts the machine.
+        reboot: Vec<String> = vec!["systemctl".to_owned(), "reboot".to_owned()] => list(text()),
+    }
+}
+
+/// A path of the system, or its stand-in below `--state`.
+fn within(layout: &Layout, system: &str, state: &str) -> PathBuf {
+    layout.state.as_ref().map_or_else(|| system.into(), |dir| dir.join(state))
 }
 
 section! {
