@@ -9,6 +9,8 @@ base() {
     key=$(printf '%s\n' "$ARCH" "$(debian_sources)" "$(packages)" "$(declare -f make_base)" | sha256sum | cut -c1-16)
     base=$cache/base-$key.tar
     kernel=$cache/kernel
+    # One board's is as good as another's when they want the same.
+    [ -e "$base" ] || find "$root/.cache/image" -path "*/base-$key.tar" -exec ln {} "$base" \; -quit
     if $update || [ ! -e "$base" ]; then make_base; fi
     if $update || [ "$(cat "$kernel/.of" 2>/dev/null)" != "$(kernel_key)" ]; then fetch_kernel; fi
 }
@@ -35,7 +37,10 @@ make_base() {
     mv "$base.new" "$base"
 }
 
-kernel_key() { printf '%s %s %s\n' "$ARCH" "${KERNEL_SUITE:-$SUITE}" "$KERNEL"; }
+kernel_key() {
+    printf '%s %s %s\n' "$ARCH" "${KERNEL_SUITE:-$SUITE}" "$KERNEL"
+    if declare -F board_kernel_key >/dev/null; then board_kernel_key; fi
+}
 
 # Kernel and all its modules, and a busybox that needs no library, unpacked beside each other. Nothing of it is installed.
 fetch_kernel() {
@@ -53,6 +58,7 @@ fetch_kernel() {
     for deb in "$kernel.debs"/*.deb; do dpkg-deb -f "$deb" Package Version Architecture; echo; done >"$kernel/.packages"
     rm -rf "$kernel.debs"
     find "$kernel/usr/lib/modules" -name '*.ko.xz' -print0 | xargs -0 -P2 -n64 xz -d
+    if declare -F board_kernel >/dev/null; then board_kernel "$kernel"; fi
     depmod -b "$kernel" "$(kernel_version)"
     kernel_key >"$kernel/.of"
 }

@@ -17,7 +17,7 @@ debian_sources() {
 
 # debian_apt COMMAND…: apt-get or apt-cache for the board's architecture. The lists are read once a run.
 debian_apt() {
-    local program=$1 apt=$root/.cache/apt/state-$ARCH options
+    local program=$1 apt=$root/.cache/apt/state-$ARCH${DEBIAN_LISTS:-} options
     shift
     mkdir -p "$apt/lists/partial" "$archives"
     debian_sources >"$apt/sources"
