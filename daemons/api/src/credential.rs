@@ -67,7 +67,7 @@ async fn login(
 }
 
 /// A form that a program sent from another site must carry the cookie home, so there is no `SameSite` on that one.
-fn welcome(token: &str, redirect: &str) -> HttpResponse {
+pub(crate) fn welcome(token: &str, redirect: &str) -> HttpResponse {
     let (mut response, attributes) = if redirect.is_empty() {
         (answer::nothing(), "HttpOnly; Path=/; SameSite=Strict")
     } else {
@@ -112,7 +112,7 @@ impl Wanted {
 }
 
 /// The first of each field; a body that is no form has none.
-async fn read_form(kind: &str, body: Bytes) -> HashMap<String, String> {
+pub(crate) async fn read_form(kind: &str, body: Bytes) -> HashMap<String, String> {
     let mut form = HashMap::new();
     if kind.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded") {
         for (name, value) in form_urlencoded::parse(&body) {

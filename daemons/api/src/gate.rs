@@ -2,7 +2,7 @@
 //!
 //! What the gate finds stays with the request: [`auth::Access`] for handlers, [`Tag`] for the access log.
 
-use crate::{failure::Failure, peer::UnixPeer, routes::Need};
+use crate::{claim::Claim, failure::Failure, peer::UnixPeer, routes::Need};
 use actix_web::{
     Error, HttpMessage, HttpRequest, ResponseError,
     body::{BoxBody, MessageBody},
@@ -12,6 +12,7 @@ use actix_web::{
     web::Data,
 };
 use auth::{Access, Auth, Presented};
+use model::ErrorClass;
 use std::net::IpAddr;
 
 /// The user field of the access log.
@@ -24,12 +25,38 @@ pub async fn guard<B: MessageBody + 'static>(
     next: Next<B>,
     need: Need,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
+    if need == Need::NoOwner {
+        return Ok(next.call(request).await?.map_into_boxed_body());
+    }
+    if !is_owned(request.request()) {
+        return Ok(request.into_response(not_claimed().error_response()));
+    }
     if need != Need::Nothing
         && let Err(failure) = admit(request.request(), need).await
     {
         return Ok(request.into_response(failure.error_response()));
     }
     Ok(next.call(request).await?.map_into_boxed_body())
+}
+
+/// Whether the appliance has an owner, or the kernel says that one of its own users asks.
+pub fn is_owned(request: &HttpRequest) -> bool {
+    let owned = request.app_data::<Data<Claim>>().is_none_or(|claim| claim.is_owned());
+    owned || peer(request, Need::Anyone).is_some()
+}
+
+fn not_claimed() -> Failure {
+    Failure::new(ErrorClass::NotClaimed, "This appliance has no owner yet: claim it first")
+}
+
+/// Refuses a request that a page of another site makes.
+pub fn same_origin(request: &HttpRequest) -> Result<(), Failure> {
+    if from_our_page(request) { Ok(()) } else { Err(Failure::forbidden()) }
+}
+
+fn peer(request: &HttpRequest, need: Need) -> Option<auth::Peer> {
+    let unix = request.conn_data::<UnixPeer>().filter(|_| need == Need::Anyone)?;
+    request.app_data::<Data<Auth>>()?.peer_user(unix.uid, &unix.gids)
 }
 
 async fn admit(request: &HttpRequest, need: Need) -> Result<(), Failure> {
@@ -45,8 +72,7 @@ async fn admit(request: &HttpRequest, need: Need) -> Result<(), Failure> {
 /// `need` says so.
 pub async fn authorize(request: &HttpRequest, need: Need) -> Result<Access, Failure> {
     let auth = request.app_data::<Data<Auth>>().ok_or_else(|| Failure::internal("no guard is installed"))?;
-    let unix = request.conn_data::<UnixPeer>().filter(|_| need == Need::Anyone);
-    let peer = unix.and_then(|peer| auth.peer_user(peer.uid, &peer.gids));
+    let peer = peer(request, need);
     let value = |name: &str| request.headers().get(name).map(header::HeaderValue::as_bytes);
     let shown = Presented {
         user: value("X-KVMD-User"),

@@ -33,6 +33,12 @@ pub async fn page(request: HttpRequest) -> HttpResponse {
         return answer::plain(StatusCode::METHOD_NOT_ALLOWED);
     }
     let path = request.path().trim_start_matches('/');
+    // The way to an owner is there as long as there is none, and nothing else is.
+    match (gate::is_owned(&request), below(path, "claim")) {
+        (true, true) => return redirect("/"),
+        (false, false) if !is_asset(path) => return redirect("/claim/"),
+        _ => {}
+    }
     if !is_open(path) && gate::authorize(&request, Need::Anyone).await.is_err() {
         return redirect("/login");
     }
@@ -90,9 +96,16 @@ fn read_style(path: &Path) -> io::Result<Vec<u8>> {
 
 /// What a browser needs before anybody has logged in.
 fn is_open(path: &str) -> bool {
-    let below =
-        |folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    below("login") || below("share") || matches!(path, "favicon.ico" | "robots.txt")
+    below(path, "login") || below(path, "claim") || is_asset(path)
+}
+
+/// What pages are made of.
+fn is_asset(path: &str) -> bool {
+    below(path, "share") || matches!(path, "favicon.ico" | "robots.txt")
+}
+
+fn below(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// The file of a path, or the index of its directory. Names are looked up in a table, so there is no way out of it.

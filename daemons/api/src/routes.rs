@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 /// Who may come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
+    /// Everybody, even while the appliance has no owner: how it gets one.
+    NoOwner,
     /// Everybody: there is nothing to lose.
     Nothing,
     /// Whoever shows a password or a session; the word of the kernel does not count here.
@@ -77,6 +79,7 @@ impl Entry {
 /// Every row, in the order of the contract.
 pub fn all() -> impl Iterator<Item = &'static Entry> {
     [
+        crate::claim::ROUTES,
         crate::credential::ROUTES,
         crate::info::ROUTES,
         crate::log::ROUTES,
@@ -86,6 +89,7 @@ pub fn all() -> impl Iterator<Item = &'static Entry> {
         crate::streamer::ROUTES,
         crate::gpio::ROUTES,
         crate::gadget::ROUTES,
+        crate::system::ROUTES,
         crate::ws::ROUTES,
     ]
     .into_iter()
@@ -161,9 +165,10 @@ mod tests {
     }
 
     #[test]
-    fn only_the_login_is_open() {
-        let open: Vec<_> = all().filter(|row| row.need == Need::Nothing).map(|row| row.path).collect();
-        assert_eq!(open, ["/auth/login"]);
+    fn only_the_login_and_the_way_to_an_owner_are_open() {
+        let open = |need| all().filter(|row| row.need == need).map(|row| row.path).collect::<Vec<_>>();
+        assert_eq!(open(Need::Nothing), ["/auth/login"]);
+        assert_eq!(open(Need::NoOwner), ["/system/claim"; 2]);
     }
 
     proptest! {

@@ -8,6 +8,7 @@
 
 use crate::{
     access, answer,
+    claim::Claim,
     credential::Redirects,
     hid::Keymaps,
     info::LoginNeeded,
@@ -81,6 +82,8 @@ pub struct Handles {
     pub style: Data<pages::UserStyle>,
     /// Who holds the USB gadget.
     pub supervisor: Data<Supervisor>,
+    /// Whether there is an owner.
+    pub claim: Data<Claim>,
 }
 
 impl Handles {
@@ -100,7 +103,8 @@ impl Handles {
             .app_data(self.heartbeat)
             .app_data(self.stop)
             .app_data(self.style)
-            .app_data(self.supervisor);
+            .app_data(self.supervisor)
+            .app_data(self.claim);
     }
 }
 

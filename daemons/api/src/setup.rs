@@ -7,6 +7,7 @@ mod input;
 mod switches;
 
 use crate::{
+    claim::Claim,
     credential::Redirects,
     daemons::Daemons,
     hid::Keymaps,
@@ -178,6 +179,7 @@ impl Parts {
             stop: Data::new(Stop(stop.child_token())),
             style: Data::new(UserStyle(layout.etc.join("web.css"))),
             supervisor: Data::new(Supervisor::new(&config.supervisor.unix)),
+            claim: Data::new(start_claim(config, layout)),
         }
     }
 }
@@ -217,6 +219,13 @@ fn start_auth(config: &Config, layout: &Layout, start: &mut Start<'_>) -> anyhow
     let (auth, task) = Auth::start(guard, service, Arc::new(auth::clock::System), start.stop.child_token())?;
     start.keep(task);
     Ok(auth)
+}
+
+fn start_claim(config: &Config, layout: &Layout) -> Claim {
+    if config.kvmd.auth.claimable(layout) {
+        return Claim::new(config.kvmd.auth.internal.file.clone());
+    }
+    Claim::not_needed()
 }
 
 fn auth_service(settings: &config::Auth) -> anyhow::Result<Arc<dyn auth::Service>> {

@@ -164,6 +164,16 @@ impl Entries {
     }
 }
 
+/// Whether a file has users. One that cannot be read is taken for one that has: what cannot be seen is not given away.
+#[must_use]
+pub fn has_users(path: &Path) -> bool {
+    match Entries::read(path) {
+        Ok(entries) => entries.entries().next().is_some(),
+        Err(Error::Read { source, .. }) => source.kind() != std::io::ErrorKind::NotFound,
+        Err(_) => true,
+    }
+}
+
 /// A random key per process, so that nobody can tell which entry stands in for which name.
 #[derive(Clone)]
 pub struct DecoyKey([u8; 32]);

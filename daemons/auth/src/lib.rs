@@ -38,6 +38,7 @@ mod origin;
 mod peer;
 mod service;
 mod session;
+pub mod strength;
 pub mod syntax;
 mod throttle;
 pub mod totp;

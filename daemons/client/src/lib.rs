@@ -9,3 +9,4 @@
 pub mod line;
 pub mod streamer;
 pub mod supervisor;
+pub mod system;

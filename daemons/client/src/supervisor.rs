@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::BufReader;
 use tokio::net::UnixStream;
 
-use crate::line;
+use crate::{line, system};
 
 /// Longest wait for an answer. Stopping a child takes as long as its deadline, so this is longer than that.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -50,6 +50,11 @@ pub enum Request {
     /// Pull the USB gadget and plug it in again, if it is plugged in, so that the target looks at it anew; answered when
     /// done.
     ReplugGadget,
+    /// About the system itself.
+    System {
+        /// What.
+        ask: system::Ask,
+    },
     /// Stop everything, the supervisor included.
     Stop,
 }
@@ -69,6 +74,11 @@ pub enum Answer {
     Gadget {
         /// The whole of it; `None` where none is to be made.
         gadget: Option<Gadget>,
+    },
+    /// About the system itself.
+    System {
+        /// What.
+        told: system::Told,
     },
     /// This user may not ask that.
     Refused,
@@ -371,6 +381,18 @@ impl Supervisor {
         self.done(&Request::ReplugGadget).await
     }
 
+    /// Asks about the system itself.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; what the system tells, be it a refusal, is none.
+    pub async fn system(&self, ask: system::Ask) -> Result<system::Told, Error> {
+        match self.request(&Request::System { ask }).await? {
+            Answer::System { told } => Ok(told),
+            other => Err(failed(other)),
+        }
+    }
+
     async fn done(&self, request: &Request) -> Result<(), Error> {
         match self.request(request).await? {
             Answer::Done => Ok(()),
@@ -384,7 +406,9 @@ fn failed(answer: Answer) -> Error {
         Answer::Refused => Error::Refused,
         Answer::Failed { reason } | Answer::Malformed { reason } => Error::Failed(reason),
         Answer::Unknown { service } => Error::Failed(format!("no service {service:?}")),
-        Answer::Done | Answer::Status { .. } | Answer::Gadget { .. } => Error::NoAnswer,
+        Answer::Done | Answer::Status { .. } | Answer::Gadget { .. } | Answer::System { .. } => {
+            Error::NoAnswer
+        }
     }
 }
 
@@ -406,6 +430,7 @@ mod tests {
             (Request::SetBiosSafe { on: true }, r#"{"verb":"set_bios_safe","on":true}"#),
             (Request::ConnectGadget { on: false }, r#"{"verb":"connect_gadget","on":false}"#),
             (Request::ReplugGadget, r#"{"verb":"replug_gadget"}"#),
+            (Request::System { ask: system::Ask::Show }, r#"{"verb":"system","ask":{"do":"show"}}"#),
             (Request::Stop, r#"{"verb":"stop"}"#),
         ] {
             assert_eq!(serde_json::to_string(&request).unwrap(), text);

@@ -61,14 +61,17 @@ classes! {
         ClientResponse = "ClientResponseError"
         Client = "ClientError"
         Http = "HttpError"
+        NotImage = "NotImageError"
     ;
     401 Unauthorized = "UnauthorizedError" ;
-    403 Forbidden = "ForbiddenError" ;
+    403 Forbidden = "ForbiddenError" NotClaimed = "NotClaimedError" ;
     409
         AtxIsBusy = "AtxIsBusyError"
         MsdIsBusy = "MsdIsBusyError"
         GpioChannelIsBusy = "GpioChannelIsBusyError"
+        AlreadyClaimed = "AlreadyClaimedError"
     ;
+    429 ClaimThrottled = "ClaimThrottledError" ;
     500 Internal = "InternalError" Msd = "MsdError" ;
     503 Unavailable = "UnavailableError" ;
 }

@@ -62,6 +62,8 @@ impl Policy {
             | Request::ReplugGadget => uid == self.kvmd,
             // The streamer may be reset through the API; nothing else may.
             Request::Restart { service } => uid == self.kvmd && service == crate::STREAMER,
+            // It lets people in, and carries out what its administrators wish.
+            Request::System { ask } => uid == self.kvmd || (ask.looks() && gid == self.socket_gid),
             Request::Stop => false,
         }
     }
@@ -106,7 +108,8 @@ async fn talk(stream: UnixStream, policy: Policy, calls: &mpsc::Sender<Call>) ->
         };
         let answer = if policy.allows(uid, gid, &request) {
             // Looking is not worth a line, doing is.
-            if !matches!(request, Request::Status | Request::Gadget) {
+            let looks = matches!(&request, Request::System { ask } if ask.looks());
+            if !looks && !matches!(request, Request::Status | Request::Gadget) {
                 log::info!("user {uid} asks: {request:?}");
             }
             ask(request, uid, calls).await
@@ -130,6 +133,7 @@ async fn ask(request: Request, uid: u32, calls: &mpsc::Sender<Call>) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use client::system::Ask;
 
     const POLICY: Policy = Policy { own: 0, kvmd: 960, socket_gid: 960 };
 
@@ -150,12 +154,14 @@ mod tests {
             Request::SetBiosSafe { on: true },
             Request::ConnectGadget { on: true },
             Request::ReplugGadget,
+            Request::System { ask: Ask::Show },
+            Request::System { ask: Ask::Reboot },
             Request::Stop,
         ];
         let allowed = |uid, gid| all.iter().filter(|request| POLICY.allows(uid, gid, request)).count();
-        assert_eq!(allowed(0, 0), 11);
-        assert_eq!(allowed(960, 960), 9, "kvmd: all but restarting itself and stopping everything");
-        assert_eq!(allowed(1000, 960), 2, "a member of the group: how everything is");
+        assert_eq!(allowed(0, 0), 13);
+        assert_eq!(allowed(960, 960), 11, "kvmd: all but restarting itself and stopping everything");
+        assert_eq!(allowed(1000, 960), 3, "a member of the group: how everything is");
         assert_eq!(allowed(961, 961), 0, "the streamer: nothing");
     }
 

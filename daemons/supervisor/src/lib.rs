@@ -27,6 +27,7 @@
 pub mod account;
 pub mod appliance;
 pub mod chip;
+pub mod claim;
 pub mod control;
 pub mod exec_child;
 pub mod file;
@@ -44,6 +45,7 @@ pub mod runner;
 pub mod service;
 pub mod socket;
 pub mod storage;
+pub mod system;
 pub mod target;
 
 /// The API daemon: its service's and its program's name.

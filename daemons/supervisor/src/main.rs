@@ -26,6 +26,7 @@ use supervisor::runner::{LetGo, Parts, Runner, Unit};
 use supervisor::service::Limits;
 use supervisor::socket::{self, Owner};
 use supervisor::storage::Storage;
+use supervisor::system::{Root, System};
 use supervisor::target::{self, Hands};
 use supervisor::{JOURNALD, exec_child, launch};
 use tokio::sync::mpsc;
@@ -157,8 +158,10 @@ async fn supervise(
         http_port: flags.http_port,
         programs: flags.programs,
     };
+    let system = System::new(Root::new("/"), &layout, &config);
     let storage = find_storage(&layout, &config, &accounts);
     let appliance = Rc::new(Appliance::prepare(flags.args, config.clone(), accounts.clone(), &wishes, own)?);
+    system.open_claim(&layout, &config);
     let hands = config.vm.enabled.then(|| Hands::connect(&config, life.stop()));
     let target = match &hands {
         Some(hands) => Some((target::command(&config, &layout.run, &accounts).await?, hands.clone())),
@@ -189,6 +192,7 @@ async fn supervise(
         journal,
         let_go: let_go(hands, gadget.clone(), appliance.lines().cloned(), Chip::new(&config)),
         gadget,
+        system,
         renew: Box::new(move || renewing.renew()),
         on_ready: Box::new(move || url.iter().for_each(|url| print(url))),
         shutdown: config.supervisor.deadlines.shutdown,

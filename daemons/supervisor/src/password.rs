@@ -38,7 +38,8 @@ pub fn first(layout: &Layout, config: &Config, accounts: &Accounts) -> anyhow::R
     if is_first_start && !secret.exists() {
         write(&secret, b"", accounts)?;
     }
-    if layout.has_state() && path.starts_with(&state) && !path.exists() {
+    let waits = config.kvmd.auth.claimable(layout);
+    if layout.has_state() && !waits && path.starts_with(&state) && !path.exists() {
         let mut salt = [0; 16];
         getrandom::fill(&mut salt).map_err(|error| anyhow::anyhow!("random numbers: {error}"))?;
         write(path, line(&salt).as_bytes(), accounts)?;

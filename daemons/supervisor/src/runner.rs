@@ -32,6 +32,7 @@ use crate::notice::{self, Notice};
 use crate::service::{Action, Event, Limits, Service, State};
 use crate::socket::{self, Owner};
 use crate::storage::{Shown, Storage};
+use crate::system::System;
 use crate::{KVMD, STREAMER};
 
 /// How often the certificate is looked at: soon after the start the machine gets its addresses.
@@ -191,6 +192,8 @@ pub struct Parts {
     pub let_go: Vec<LetGo>,
     /// The USB gadget, where there is one.
     pub gadget: Option<Gadget>,
+    /// The system itself.
+    pub system: System,
     /// Looks at the certificate; true when there is a new one.
     pub renew: Box<dyn Fn() -> bool>,
     /// Called once, when everything is ready for the first time.
@@ -515,6 +518,11 @@ impl Runner {
                 tokio::spawn(
                     async move { call.answer.send(gadget::answer(gadget.as_ref(), &request).await) },
                 );
+                return;
+            }
+            Request::System { ask } => {
+                let system = self.parts.system.clone();
+                tokio::spawn(async move { call.answer.send(system.answer(ask).await) });
                 return;
             }
             Request::Stop => {

@@ -12,6 +12,7 @@ pub mod hidraw;
 pub mod memfd;
 pub mod mmap;
 pub mod pass;
+pub mod sel;
 pub mod v4l2;
 pub mod vcio;
 pub mod writeback;

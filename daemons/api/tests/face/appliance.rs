@@ -5,9 +5,7 @@ use api::{
     setup,
     streamer::frames::{Frames, FramesThread},
 };
-use base64::Engine as _;
 use config::{AtxType, Config, HidType, Layout, MsdType};
-use sha2::{Digest as _, Sha512};
 use std::{
     io::{Read as _, Write as _},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
@@ -65,6 +63,14 @@ impl Appliance {
         Self::start_with(|_| {})
     }
 
+    /// The administrator in the file of users.
+    pub(crate) const ADMIN_LINE: &str = "admin:{SSHA512}PEp5eCFDM3vkSSvgcqvP6XndcDwAVBqMOaDz30urICnAUM9G/dxHCQtbBKxTez54GJ494W5gHoWflcUayfba+3NhbHQ=\n";
+
+    /// The file of users.
+    pub(crate) fn users(&self) -> PathBuf {
+        Layout::under(self.dir.path()).kvmd_state().join("htpasswd")
+    }
+
     /// Starts with changed settings.
     pub(crate) fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         Self::start_on(change, Frames::none())
@@ -85,9 +91,7 @@ impl Appliance {
         for path in [layout.kvmd_state(), layout.var.join("msd"), layout.run.clone()] {
             std::fs::create_dir_all(path).unwrap();
         }
-        let hash = [&Sha512::digest(b"adminsalt")[..], b"salt"].concat();
-        let line = format!("admin:{{SSHA512}}{}\n", base64::engine::general_purpose::STANDARD.encode(hash));
-        std::fs::write(layout.kvmd_state().join("htpasswd"), line).unwrap();
+        std::fs::write(layout.kvmd_state().join("htpasswd"), Self::ADMIN_LINE).unwrap();
         std::fs::write(layout.kvmd_state().join("totp.secret"), "").unwrap();
         let mut config = Config::defaults(&layout);
         config.kvmd.hid.r#type = HidType::Noop;

@@ -8,13 +8,86 @@ fn every_route_answers_401_without_a_session() {
     let appliance = Appliance::start();
     let stream = api::streamer::STREAM_ROUTES.iter().map(|row| (row, row.path.to_owned()));
     let table = routes::all().map(|row| (row, format!("/api{}", row.path)));
-    for (row, path) in table.chain(stream).filter(|(row, _)| row.need != Need::Nothing) {
+    for (row, path) in
+        table.chain(stream).filter(|(row, _)| !matches!(row.need, Need::Nothing | Need::NoOwner))
+    {
         let answer = appliance.ask(row.method, &path, "", b"");
         assert_eq!(answer.status, 401, "{row:?}");
         if row.method != "HEAD" {
             assert_eq!(answer.error(), "UnauthorizedError", "{row:?}");
         }
     }
+}
+
+/// An appliance that nobody owns yet.
+fn unclaimed() -> Appliance {
+    let appliance = Appliance::start_with(|config| {
+        std::fs::remove_file(&config.kvmd.auth.internal.file).unwrap();
+        config.kvmd.auth.claim = config::AuthClaim::True;
+    });
+    assert!(!appliance.users().exists());
+    appliance
+}
+
+#[test]
+fn without_an_owner_every_route_but_the_claim_s_says_so() {
+    let appliance = unclaimed();
+    let stream = api::streamer::STREAM_ROUTES.iter().map(|row| (row, row.path.to_owned()));
+    let table = routes::all().map(|row| (row, format!("/api{}", row.path)));
+    let cookie = format!("Cookie: auth_token={}\r\n", "0".repeat(64));
+    let upgrade = "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    for (row, path) in table.chain(stream).filter(|(row, _)| row.need != Need::NoOwner) {
+        for headers in ["", ADMIN, cookie.as_str(), upgrade] {
+            let answer = appliance.ask(row.method, &path, headers, b"");
+            assert_eq!(answer.status, 403, "{row:?} {headers}");
+            if row.method != "HEAD" {
+                assert_eq!(answer.error(), "NotClaimedError", "{row:?} {headers}");
+            }
+        }
+    }
+    assert_eq!(
+        appliance.ask_unix("GET", "/auth/check").error(),
+        "NotClaimedError",
+        "a stranger of this machine"
+    );
+}
+
+#[test]
+fn without_an_owner_every_page_leads_to_the_claim() {
+    let appliance = unclaimed();
+    let ask = |path: &str| appliance.ask("GET", path, "", b"");
+    for path in ["/", "/index.html", "/login", "/login/", "/kvm/", "/nope"] {
+        let answer = ask(path);
+        assert_eq!((answer.status, answer.header("Location")), (302, Some("/claim/")), "{path}");
+    }
+    assert_eq!(ask("/claim/").status, 200);
+    for path in ["/share/js/claim.js", "/share/css/main.css", "/favicon.ico"] {
+        assert_eq!(ask(path).status, 200, "{path}");
+    }
+}
+
+#[test]
+fn an_owner_who_comes_by_the_file_opens_everything_at_once() {
+    let appliance = unclaimed();
+    assert_eq!(appliance.admin("GET", "/api/auth/check").error(), "NotClaimedError");
+    auth::file::replace(&appliance.users(), Appliance::ADMIN_LINE.as_bytes()).unwrap();
+    assert_eq!(appliance.admin("GET", "/api/auth/check").status, 200);
+    let page = appliance.ask("GET", "/claim/", "", b"");
+    assert_eq!((page.status, page.header("Location")), (302, Some("/")));
+    let claim = appliance.ask("GET", "/api/system/claim", "", b"");
+    assert_eq!(claim.json()["result"], serde_json::json!({"claimed": true}));
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let late = appliance.ask("POST", "/api/system/claim", form, b"code=ABCDEFGH&passwd=correct+horse");
+    assert_eq!((late.status, late.error().as_str()), (409, "AlreadyClaimedError"));
+}
+
+#[test]
+fn no_other_site_s_page_can_claim() {
+    let appliance = unclaimed();
+    let form = "Content-Type: application/x-www-form-urlencoded\r\nOrigin: https://evil.example\r\n";
+    let answer = appliance.ask("POST", "/api/system/claim", form, b"code=ABCDEFGH&passwd=correct+horse");
+    assert_eq!((answer.status, answer.error().as_str()), (403, "ForbiddenError"));
 }
 
 #[test]

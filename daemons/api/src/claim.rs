@@ -1,0 +1,301 @@
+//! `/system/claim`: how an appliance gets its owner. Our own, not PiKVM's.
+//!
+//! Until there is a user, this is all there is: the gate answers everything else with `NotClaimedError`, and every page
+//! leads to `/claim/`. Whoever knows the code on the console names the first user; the supervisor looks at the code, and
+//! knows how often it may be guessed. A user who appears in the file by other ways (`kvmctl`, a card's `kvm.yaml`) ends it
+//! as well, at once.
+
+use crate::{
+    answer::{self, Answer},
+    body, credential,
+    failure::Failure,
+    gate,
+    routes::{Entry, Need},
+    system,
+};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header,
+    web::{self, Data},
+};
+use auth::{Auth, Login, file::Stamp, htpasswd::Entries};
+use client::{
+    supervisor::Supervisor,
+    system::{Ask, ClaimCheck, Secret, Told, rule},
+};
+use model::ErrorClass;
+use serde_json::json;
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+/// Rows of this subsystem.
+pub const ROUTES: &[Entry] = &[
+    Entry::get("/system/claim", || web::to(show)).needs(Need::NoOwner),
+    Entry::post("/system/claim", || web::to(claim)).needs(Need::NoOwner),
+];
+
+/// Languages that the pages speak.
+pub const LANGUAGES: [&str; 2] = ["en", "zh-CN"];
+
+/// Whether the appliance has an owner.
+pub struct Claim {
+    users: PathBuf,
+    owned: AtomicBool,
+    /// The file when it was last read, which had no user.
+    seen: Mutex<Option<Stamp>>,
+    /// One after the other: the second finds an owner.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Claim {
+    /// Of the appliance whose users stand in that file.
+    #[must_use]
+    pub fn new(users: PathBuf) -> Self {
+        Self {
+            users,
+            owned: AtomicBool::new(false),
+            seen: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Of one that is not to be claimed.
+    #[must_use]
+    pub fn not_needed() -> Self {
+        let claim = Self::new(PathBuf::new());
+        claim.owned.store(true, Ordering::Release);
+        claim
+    }
+
+    /// Whether there is an owner. Once there is, that stays so; before, the file is looked at, and read when it changed.
+    #[must_use]
+    pub fn is_owned(&self) -> bool {
+        if self.owned.load(Ordering::Acquire) {
+            return true;
+        }
+        let stamp = Stamp::of(&self.users);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        // None: there is no file, or it cannot be looked at, which is for the reading to tell apart.
+        if stamp.is_some() && *seen == stamp {
+            return false;
+        }
+        let owned = auth::htpasswd::has_users(&self.users);
+        *seen = stamp;
+        if owned {
+            self.owned.store(true, Ordering::Release);
+        }
+        owned
+    }
+}
+
+async fn show(claim: Data<Claim>, supervisor: Data<Supervisor>) -> Answer {
+    if claim.is_owned() {
+        return Ok(answer::ok(&json!({"claimed": true})));
+    }
+    let state = system::state(&supervisor).await?;
+    Ok(answer::ok(&json!({
+        "claimed": false,
+        "hostname": state.hostname,
+        "timezone": state.timezone,
+        "image": state.image,
+        "languages": LANGUAGES,
+    })))
+}
+
+async fn claim(
+    request: HttpRequest,
+    auth: Data<Auth>,
+    claim: Data<Claim>,
+    supervisor: Data<Supervisor>,
+    payload: web::Payload,
+) -> Result<HttpResponse, body::Error> {
+    gate::same_origin(&request)?;
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
+    let body = body::read_form(payload).await?;
+    let form = match kind.trim().to_ascii_lowercase().starts_with("application/json") {
+        true => read_json(&body)?,
+        false => credential::read_form(kind, body).await,
+    };
+    let wanted = Wanted::parse(&form)?;
+    let turn = claim.turn.lock().await;
+    if claim.is_owned() {
+        return Err(already().into());
+    }
+    check(&supervisor, &wanted.code).await?;
+    // First what can be put right: an owner without the name that was asked for would have to come again.
+    for ask in wanted.settings() {
+        system::done(&supervisor, ask).await?;
+    }
+    make_owner(&claim.users, &wanted).await?;
+    if !claim.is_owned() {
+        return Err(Failure::internal("there is no user though one was written").into());
+    }
+    drop(turn);
+    log::info!("this appliance is claimed: {} owns it", wanted.user);
+    if let Err(why) = supervisor.system(Ask::Claimed).await {
+        log::warn!("the code stays on the console until the next start: {why}");
+    }
+    let opened = auth.login(&wanted.user, &wanted.passwd, Duration::ZERO, gate::address(&request)).await;
+    Ok(match opened.map_err(Failure::from)? {
+        Login::Session(token) => credential::welcome(token.as_str(), ""),
+        Login::NotNeeded => answer::nothing(),
+    })
+}
+
+/// An object of texts.
+fn read_json(body: &[u8]) -> Result<HashMap<String, String>, Failure> {
+    serde_json::from_slice(body)
+        .map_err(|bad| Failure::invalid(format!("The body is no object of texts: {bad}")))
+}
+
+fn already() -> Failure {
+    Failure::new(ErrorClass::AlreadyClaimed, "This appliance has an owner already")
+}
+
+async fn check(supervisor: &Supervisor, code: &str) -> Result<(), Failure> {
+    let told = supervisor.system(Ask::CheckClaim { code: Secret(code.to_owned()) }).await;
+    match told.map_err(Failure::internal)? {
+        Told::Claim { check } => match check {
+            ClaimCheck::Right => Ok(()),
+            ClaimCheck::Wrong => {
+                Err(Failure::new(ErrorClass::Forbidden, "This is not the code on the console"))
+            }
+            ClaimCheck::Renewed => {
+                Err(Failure::new(ErrorClass::Forbidden, "There is another code on the console now"))
+            }
+            ClaimCheck::Throttled { wait_ms } => {
+                let seconds = wait_ms.div_ceil(1000);
+                let text = format!("Too many wrong codes: try again in {seconds} s");
+                Err(Failure::new(ErrorClass::ClaimThrottled, text))
+            }
+            ClaimCheck::Claimed => Err(already()),
+        },
+        other => Err(Failure::internal(format!("the supervisor told {other:?} of a code"))),
+    }
+}
+
+async fn make_owner(users: &std::path::Path, wanted: &Wanted) -> Result<(), Failure> {
+    let (users, user, passwd) = (users.to_owned(), wanted.user.clone(), wanted.passwd.clone());
+    let written = web::block(move || {
+        // Lines that are no entries stay.
+        let mut entries = Entries::read_or_new(&users)?;
+        entries.add(&user, &passwd)?;
+        entries.write(&users)
+    });
+    written.await.map_err(Failure::internal)?.map_err(Failure::internal)
+}
+
+/// What a claim asks for, checked as far as it goes by itself.
+struct Wanted {
+    code: String,
+    user: String,
+    passwd: String,
+    hostname: Option<String>,
+    timezone: Option<String>,
+}
+
+impl Wanted {
+    fn parse(form: &HashMap<String, String>) -> Result<Self, Failure> {
+        let field = |name: &str| form.get(name).map(String::as_str).filter(|text| !text.trim().is_empty());
+        let code = field("code").ok_or_else(|| Failure::invalid("The code is missing"))?;
+        let user = auth::syntax::user(field("user").unwrap_or("admin"))
+            .map_err(|bad| Failure::invalid(bad.to_string()))?;
+        let passwd = form.get("passwd").map_or("", String::as_str);
+        let passwd = auth::syntax::password(passwd).map_err(|bad| Failure::invalid(bad.to_string()))?;
+        auth::strength::judge(user, passwd).map_err(|weak| Failure::invalid(weak.to_string()))?;
+        let hostname = field("hostname").map(rule::hostname).transpose();
+        let timezone = field("timezone").map(|text| rule::timezone(text).map(str::to_owned)).transpose();
+        if let Some(language) = field("language")
+            && !LANGUAGES.contains(&language)
+        {
+            return Err(Failure::invalid(format!("language: expected one of {}", LANGUAGES.join(", "))));
+        }
+        Ok(Self {
+            code: code.to_owned(),
+            user: user.to_owned(),
+            passwd: passwd.to_owned(),
+            hostname: hostname.map_err(|bad| Failure::invalid(bad.to_string()))?,
+            timezone: timezone.map_err(|bad| Failure::invalid(bad.to_string()))?,
+        })
+    }
+
+    fn settings(&self) -> impl Iterator<Item = Ask> {
+        let hostname = self.hostname.clone().map(|name| Ask::SetHostname { name });
+        let timezone = self.timezone.clone().map(|name| Ask::SetTimezone { name });
+        hostname.into_iter().chain(timezone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(fields: &[(&str, &str)]) -> Result<Wanted, Failure> {
+        let form = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Wanted::parse(&form)
+    }
+
+    #[test]
+    fn a_claim_needs_a_code_and_a_password_that_is_none_of_the_obvious() {
+        let good = [("code", "ABCD-EFGH"), ("passwd", "correct horse")];
+        let wanted = parse(&good).unwrap();
+        assert_eq!((wanted.user.as_str(), wanted.settings().count()), ("admin", 0));
+        let more =
+            [&good[..], &[("hostname", "KVM-1"), ("timezone", "Europe/Berlin"), ("language", "zh-CN")]]
+                .concat();
+        assert_eq!(
+            parse(&more).unwrap().settings().collect::<Vec<_>>(),
+            [Ask::SetHostname { name: "kvm-1".into() }, Ask::SetTimezone { name: "Europe/Berlin".into() },]
+        );
+        for bad in [
+            vec![("passwd", "correct horse")],
+            vec![("code", "x")],
+            vec![("code", "x"), ("passwd", "short")],
+            vec![("code", "x"), ("passwd", "password1")],
+            vec![("code", "x"), ("passwd", "adminadmin\n")],
+            [&good[..], &[("user", "Röt")]].concat(),
+            [&good[..], &[("hostname", "a b")]].concat(),
+            [&good[..], &[("timezone", "../x")]].concat(),
+            [&good[..], &[("language", "xx")]].concat(),
+        ] {
+            assert_eq!(
+                parse(&bad).map_err(|failure| failure.class.name()).err(),
+                Some("ValidatorError"),
+                "{bad:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_body_may_be_an_object_of_texts() {
+        assert_eq!(
+            read_json(br#"{"code": "x"}"#).unwrap(),
+            HashMap::from([("code".to_owned(), "x".to_owned())])
+        );
+        for bad in [&b"[]"[..], b"", b"{\"code\": 1}", b"\xff"] {
+            assert_eq!(read_json(bad).unwrap_err().class.name(), "ValidatorError");
+        }
+    }
+
+    #[test]
+    fn an_owner_who_appears_in_the_file_is_seen_at_once_and_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let users = dir.path().join("htpasswd");
+        let claim = Claim::new(users.clone());
+        assert!(!claim.is_owned() && !claim.is_owned());
+        std::fs::write(&users, "# nobody\n").unwrap();
+        assert!(!claim.is_owned() && !claim.is_owned());
+        auth::file::replace(&users, b"admin:{SHA}x\n").unwrap();
+        assert!(claim.is_owned());
+        std::fs::remove_file(&users).unwrap();
+        assert!(claim.is_owned(), "the door does not open again by itself");
+        assert!(Claim::not_needed().is_owned());
+    }
+}
