@@ -10,13 +10,19 @@ readonly useless=(
     var/cache/'*' var/lib/{apt,dpkg,ucf,pam}/'*' var/log/'*' var/backups/'*' tmp/'*' etc/{cron.d,cron.daily,logrotate.d,apt,dpkg,init.d,rc'?'.d,default/networkd-dispatcher}
     usr/lib/udev/hwdb.bin usr/lib/udev/hwdb.d etc/udev/hwdb.bin
 )
-# What is done when the image is made, or has no place on it.
+# What is done when the image is made, or has no place on it. Each costs time at every start.
 readonly masked=(
     ctrl-alt-del.target ldconfig.service systemd-update-done.service systemd-hwdb-update.service systemd-journal-catalog-update.service
-    systemd-sysusers.service systemd-machine-id-commit.service systemd-firstboot.service systemd-homed.service systemd-userdbd.socket
-    e2scrub_reap.service e2scrub_all.timer dpkg-db-backup.timer fstrim.timer apt-daily.timer apt-daily-upgrade.timer
-    systemd-pcrphase.service systemd-pcrphase-sysinit.service systemd-pcrphase-initrd.service
+    systemd-sysusers.service systemd-machine-id-commit.service systemd-firstboot.service
+    e2scrub_reap.service e2scrub_all.timer dpkg-db-backup.timer fstrim.timer remote-fs.target
+    systemd-hibernate-clear.service systemd-tpm2-setup.service systemd-tpm2-setup-early.service
+    systemd-pcr{machine,phase,phase-sysinit}.service systemd-pcr{extend,lock}.socket
+    systemd-{creds,sysext}.socket systemd-network-generator.service systemd-udev-load-credentials.service
+    systemd-ask-password-{console,wall}.path dev-{hugepages,mqueue}.mount sys-kernel-{debug,tracing}.mount
+    sys-fs-fuse-connections.mount proc-sys-fs-binfmt_misc.automount systemd-binfmt.service modprobe@{drm,fuse}.service
 )
+# Of what systemd makes units at each start.
+readonly generators=(gpt-auto hibernate-resume rc-local ssh system-update sysv tpm2)
 
 make_root() {
     local program item
@@ -39,7 +45,7 @@ make_root() {
     done
     mkdir -p "$tree/usr/lib/kvmd/keys"
     install -m 644 "$here/platform" "$here/main.yaml" "$tree/usr/lib/kvmd/"
-    if [ -d "$root/.cache/keys" ]; then cp_keys; fi
+    keys
     names
     mkdir -p "$tree"/{data,boot/sel,root,home,var,dev,proc,sys,run,tmp}
     # Debian's own lists are older news to it: their packages made their users when they were configured.
@@ -55,9 +61,13 @@ make_root() {
 # copy_over DIR: as it lies on the device, owned by root.
 copy_over() { cp -rT --no-dereference --preserve=mode,links "$1" "$tree"; }
 
-# Keys an update may be signed with; the private halves stay.
-cp_keys() {
-    find "$root/.cache/keys" -name '*.ca.pem' -exec install -m 644 -t "$tree/usr/lib/kvmd/keys" {} +
+# The roots an update may be signed under; their private halves stay where they are.
+keys() {
+    local dir=${KVMD_KEYS:-$root/.cache/keys}
+    if [ ! -d "$dir" ] && [ -x "$root/scripts/make-keys" ]; then "$root/scripts/make-keys" >&2; fi
+    compgen -G "$dir/*.ca.pem" >/dev/null || { say "no keys in $dir: this image can take no update"; return; }
+    install -m 644 -t "$tree/usr/lib/kvmd/keys" "$dir"/*.ca.pem
+    cat "$dir"/*.ca.pem >"$tree/usr/lib/kvmd/keys/ring.pem"
 }
 
 # paths of the modules NAME… and of what they need, in the order they are loaded, below the directory of modules
@@ -94,15 +104,18 @@ COMPATIBLE=kvmd-$board
 BUILD=$commit
 FLOOR=$(cat "$root/board/floor")
 TXT
+    sed -i "s/@COMPATIBLE@/kvmd-$board/; s/@FLOOR@/$(cat "$root/board/floor")/" "$tree/usr/lib/rauc/system.conf"
     sed -i '/^IMAGE_/d' "$tree/usr/lib/os-release"
     printf 'IMAGE_ID=kvmd-%s\nIMAGE_VERSION=%s\n' "$board" "$version" >>"$tree/usr/lib/os-release"
 }
 
 units() {
+    local unit
     systemctl --root="$tree" --quiet enable kvmd-supervisor.service systemd-networkd.service systemd-resolved.service \
         systemd-timesyncd.service ssh.service
     systemctl --root="$tree" --quiet set-default multi-user.target
     systemctl --root="$tree" --quiet mask "${masked[@]}"
+    for unit in "${generators[@]}"; do rm -f "$tree/usr/lib/systemd/system-generators/systemd-$unit-generator"; done
 }
 
 # What makes a device itself is made on the device: nothing two of them could share.
@@ -116,7 +129,7 @@ strip_identity() {
 
 pack_root() {
     env -u SOURCE_DATE_EPOCH mksquashfs "$tree" "$out/root.squashfs.new" -noappend -quiet -no-progress -comp zstd -Xcompression-level "${KVMD_ZSTD:-9}" \
-        -all-time "$SOURCE_DATE_EPOCH" -mkfs-time "$SOURCE_DATE_EPOCH" -b 256K >&2
+        -all-time "$SOURCE_DATE_EPOCH" -mkfs-time "$SOURCE_DATE_EPOCH" >&2
     mv "$out/root.squashfs.new" "$out/root.squashfs"
     say "$(du -h "$out/root.squashfs" | cut -f1) in $out/root.squashfs"
 }
