@@ -6,6 +6,7 @@
 //! | `status`, `restart` | asks the supervisor |
 //! | `edid show`, `set FILE`, `confirm`, `undo` | asks `kvmd` about the monitor that the target sees |
 //! | `gadget status`, `bios-safe`, `connect`, `disconnect` | asks the supervisor about the USB gadget |
+//! | `boot get-primary`, `set-primary SLOT`, `set-state SLOT MARK` and so on | reads and writes the boot choice, for RAUC |
 //! | `logs` | reads the log through `kvmd`'s unix socket, or from the journal while `kvmd` is down |
 //! | `passwd`, `totp` | edits the files of logins and of one-time codes |
 //!
@@ -19,6 +20,7 @@ use std::path::Path;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+mod boot;
 mod edid;
 mod gadget;
 mod log;
@@ -60,6 +62,9 @@ enum Verb {
     /// The USB gadget: keyboard, mice and drive as the target sees them.
     #[command(subcommand)]
     Gadget(gadget::Verb),
+    /// Which slot is started next, as RAUC asks for it.
+    #[command(subcommand)]
+    Boot(boot::Verb),
     /// The log of all daemons.
     Logs(log::Logs),
     /// The logins.
@@ -175,6 +180,7 @@ fn dispatch(cli: Cli, console: &mut Console<'_>) -> Result<Exit, Failure> {
         Verb::Restart { service } => service::restart(&settings(&args, console)?, &service, console),
         Verb::Edid(verb) => edid::run(&settings(&args, console)?, &verb, console),
         Verb::Gadget(verb) => gadget::run(&settings(&args, console)?, &verb, console),
+        Verb::Boot(verb) => boot::run(&args, &verb, console),
         Verb::Logs(logs) => log::run(&settings(&args, console)?, &args.layout(), &logs, console),
         Verb::Passwd(verb) => password::run(&settings(&args, console)?, verb, console),
         Verb::Totp(verb) => totp::run(&settings(&args, console)?, verb, console),
