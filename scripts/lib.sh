@@ -25,11 +25,12 @@ need_packages() {
         die "these packages could not be installed: ${missing[*]}"
 }
 
-# QEMU 10 or what is there. Debian 12's own is 7.2: there it comes from backports, without changing the machine's list of
-# sources, and never at the price of a package that is installed.
+# need_qemu [PROGRAM PACKAGE]: QEMU 10 or what is there. Debian 12's own is 7.2: there it comes from backports, without changing
+# the machine's list of sources, and never at the price of a package that is installed.
 need_qemu() {
-    ! command -v qemu-system-x86_64 >/dev/null || return 0
-    say "installing Debian package: qemu-system-x86"
+    local program=${1:-qemu-system-x86_64} package=${2:-qemu-system-x86}
+    ! command -v "$program" >/dev/null || return 0
+    say "installing Debian package: $package"
     local options=(-y -qq --no-install-recommends --no-remove) release lists
     release=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
     if [ "$release" = bookworm ]; then
@@ -43,8 +44,8 @@ need_qemu() {
     else
         as_root apt-get update -qq
     fi
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install "${options[@]}" qemu-system-x86 >&2 ||
-        die "qemu-system-x86 could not be installed"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install "${options[@]}" "$package" >&2 ||
+        die "$package could not be installed"
     [ -z "${lists:-}" ] || as_root rm -rf "$lists"
 }
 

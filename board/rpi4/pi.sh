@@ -19,6 +19,9 @@ PI_FIRMWARE_SUITE=forky
 
 board_programs() { "$root/scripts/image/build-arm64"; }
 
+# Before Debian's packages are configured, by Debian's own programs.
+board_base() { arm64_binfmt; }
+
 # board_kernel DIR: the kernel's tree, before its modules are listed: gets ours.
 board_kernel() {
     local version

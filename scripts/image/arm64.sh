@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # What boards with an arm64 processor need on a machine of another kind: packages beside the system (its dpkg is not told of a second
 # architecture), a directory to link against, kernel modules of our own, and running their programs. Sourced after lib.sh.
+# shellcheck disable=SC2154 # root is lib.sh's
 
 # arm64_fetch DIR SUITE PACKAGE…: the newest of each, from lists of their own. What lies there already is not asked for again.
 arm64_fetch() {
@@ -48,7 +49,7 @@ arm64_sysroot() {
 arm64_binfmt() {
     local entries=/proc/sys/fs/binfmt_misc magic mask
     [ "$(uname -m)" != aarch64 ] || return 0
-    need_packages qemu-user-static
+    need_packages qemu-user-static arch-test
     [ -e $entries/register ] || mount -t binfmt_misc binfmt_misc $entries || die "this kernel runs no foreign programs: binfmt_misc"
     for entry in "$entries"/*aarch64*; do
         [ ! -e "$entry" ] || ! grep -q '^enabled' "$entry" || return 0

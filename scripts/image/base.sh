@@ -11,7 +11,10 @@ base() {
     kernel=$cache/kernel
     # One board's is as good as another's when they want the same.
     [ -e "$base" ] || find "$root/.cache/image" -path "*/base-$key.tar" -exec ln {} "$base" \; -quit
-    if $update || [ ! -e "$base" ]; then make_base; fi
+    if $update || [ ! -e "$base" ]; then
+        if declare -F board_base >/dev/null; then board_base; fi
+        make_base
+    fi
     if $update || [ "$(cat "$kernel/.of" 2>/dev/null)" != "$(kernel_key)" ]; then fetch_kernel; fi
 }
 
