@@ -3,6 +3,7 @@
 import os
 import pathlib
 import sys
+import tempfile
 
 import pytest
 from appliance import ROOT
@@ -28,22 +29,34 @@ def wanted(path):
 
 
 @pytest.fixture(scope="session")
-def image():
+def built():
+    """What was built, as it is now: a build that runs meanwhile makes new files, and these are links to the old."""
+    with tempfile.TemporaryDirectory(prefix="test-", dir=wanted(BUILT.parent)) as place:
+        images = sorted(BUILT.glob("pikvm-*.img"), key=lambda path: path.stat().st_mtime)
+        for source, name in ((wanted(images[-1] if images else None), "image.img"), *((wanted(BUILT / name), name) for name in PARTS)):
+            os.link(source, pathlib.Path(place) / name)
+        yield pathlib.Path(place)
+
+
+PARTS = ("root.squashfs", "boot.vfat")
+
+
+@pytest.fixture(scope="session")
+def image(built):
     """The disk of a fresh appliance."""
-    found = sorted(BUILT.glob("pikvm-*.img"), key=lambda path: path.stat().st_mtime)
-    return wanted(found[-1] if found else None)
+    return built / "image.img"
 
 
 @pytest.fixture(scope="session")
-def squashfs():
+def squashfs(built):
     """Its root."""
-    return wanted(BUILT / "root.squashfs")
+    return built / "root.squashfs"
 
 
 @pytest.fixture(scope="session")
-def releases(squashfs):
+def releases(built):
     """Makes update bundles, good and bad, out of what was built."""
-    return release.Workshop(BUILT, ROOT / ".cache/image/test-releases")
+    return release.Workshop(built, ROOT / ".cache/image/test-releases")
 
 
 @pytest.fixture(scope="session")

@@ -48,11 +48,11 @@ class Workshop:
 
     # --- parts
 
-    def root(self, version, files=None, leave_out=()):
+    def root(self, version, files=None):
         """The root as another release, with other files: {path: text, or None to remove it}."""
         files = dict(files or {})
         files["usr/lib/kvmd/release"] = "".join(f"{key}={version if key == 'VERSION' else value}\n" for key, value in self.facts.items())
-        made = self.place / f"root-{self._name(version, files, leave_out)}.squashfs"
+        made = self.place / f"root-{self._name(version, files)}.squashfs"
         if made.exists():
             return made
         tree = self.place / f"tree-{self.mark}"
@@ -64,7 +64,7 @@ class Workshop:
             for path, text in files.items():
                 put(tree / path, None if text is None else text.encode(), 0o755 if "bin/" in path else 0o644)
             options = ["-noappend", "-quiet", "-no-progress", "-comp", "zstd", "-Xcompression-level", "1"]
-            run("mksquashfs", tree, made.with_suffix(".new"), *options, *(["-wildcards", "-e", *leave_out] if leave_out else []))
+            run("mksquashfs", tree, made.with_suffix(".new"), *options)
         finally:
             for path, data in kept.items():
                 put(tree / path, data, 0o755 if "bin/" in path else 0o644)
@@ -78,7 +78,7 @@ class Workshop:
         """The boot partition, with another first program in its initramfs: a text, or a function of the real one."""
         if init is None:
             return self.built / "boot.vfat"
-        made = self.place / f"boot-{self._name(version, {'init': str(init)}, ())}.vfat"
+        made = self.place / f"boot-{self._name(version, {'init': str(init)})}.vfat"
         if made.exists():
             return made
         place = self.place / f"initramfs-{self.mark}"
@@ -97,21 +97,29 @@ class Workshop:
         shutil.rmtree(place)
         return made
 
-    def _name(self, version, files, leave_out):
-        words = repr((version, sorted((path, text) for path, text in files.items()), tuple(leave_out)))
+    def _name(self, version, files):
+        words = repr((version, sorted((path, text) for path, text in files.items())))
         return f"{self.mark}-{version}-{hashlib.sha256(words.encode()).hexdigest()[:8]}"
 
     # --- bundles
 
-    def bundle(self, name, version, root=None, boot=None, keys=None, board=None):
-        """A signed update. `keys` is a directory of `scripts/make-keys`, else the one the image trusts."""
+    def bundle(self, name, version, root=None, boot=None, keys=None, signer="current", compatible=None):
+        """A signed update. `keys` is a directory of `scripts/make-keys`, else that of the keys the image trusts."""
         made = self.place / f"{self.mark}-{name}-{version}.raucb"
         if made.exists():
             return made
-        command = [ROOT / "scripts/make-update", board or "qemu-x86_64", "--version", version]
-        command += ["--root", root or self.root(version), "--boot", boot or self.boot(version)]
-        command += ["--keys", keys or ROOT / ".cache/keys", "--out", made]
-        run(*command)
+        if keys is None:
+            run(ROOT / "scripts/make-keys")
+        keys = pathlib.Path(keys or ROOT / ".cache/keys")
+        parts = self.place / f"parts-{self.mark}-{name}"
+        shutil.rmtree(parts, ignore_errors=True)
+        parts.mkdir()
+        os.link(root or self.root(version), parts / "root.squashfs")
+        os.link(boot or self.boot(version), parts / "boot.vfat")
+        command = [ROOT / "scripts/make-update", "qemu-x86_64", "--from", parts, "--version", version, "--out", made]
+        command += ["--key", keys / f"{signer}.key", "--cert", keys / f"{signer}.pem"]
+        run(*command, *(["--compatible", compatible] if compatible else []))
+        shutil.rmtree(parts)
         return made
 
     def good(self, step=1):
@@ -126,27 +134,31 @@ class Workshop:
     def hanging(self):
         """Its init starts nothing."""
         version = self.newer(8)
-        return self.bundle("hang", version, root=self.root(version, {"usr/sbin/init": HANG}, SMALL))
+        return self.bundle("hang", version, root=self.root(version, {"usr/sbin/init": HANG}))
 
     def panicking(self):
         """Its initramfs ends with a kernel panic."""
         version = self.newer(9)
-        return self.bundle("panic", version, root=self.root(version, {}, SMALL), boot=self.boot(version, PANIC))
+        return self.bundle("panic", version, root=self.built / "root.squashfs", boot=self.boot(version, PANIC))
+
+    def by_the_other_root(self, step=5):
+        """A good one, signed by the second of the two trusted roots."""
+        return self.bundle("next", self.newer(step), signer="next")
 
     def foreign(self):
         """Signed by somebody else."""
         keys = self.place / "keys"
         if not keys.exists():
             run(ROOT / "scripts/make-keys", keys)
-        return self.bundle("foreign", self.newer(2), root=self.root(self.newer(2), {}, SMALL), keys=keys)
+        return self.bundle("foreign", self.newer(2), root=self.built / "root.squashfs", keys=keys)
 
     def other_board(self):
-        return self.bundle("board", self.newer(3), root=self.root(self.newer(3), {}, SMALL), board="rpi4")
+        return self.bundle("board", self.newer(3), root=self.built / "root.squashfs", compatible="kvmd-rpi4")
 
     def old(self):
         """Older than what may be installed over the built one."""
         version = "0.0.1"
-        return self.bundle("old", version, root=self.root(version, {}, SMALL))
+        return self.bundle("old", version, root=self.built / "root.squashfs")
 
     def truncated(self):
         return self._spoiled("truncated", lambda data: data[: len(data) * 2 // 3])
@@ -158,13 +170,9 @@ class Workshop:
     def _spoiled(self, name, spoil):
         made = self.place / f"{self.mark}-{name}.raucb"
         if not made.exists():
-            whole = self.bundle("small", self.newer(4), root=self.root(self.newer(4), {}, SMALL))
+            whole = self.bundle("small", self.newer(4), root=self.built / "root.squashfs")
             made.write_bytes(spoil(whole.read_bytes()))
         return made
-
-
-# What a release that is never to run, or never far, need not bring.
-SMALL = ["usr/lib/modules", "usr/bin/kvmd", "usr/bin/kvmd-streamer", "usr/share", "usr/lib/x86_64-linux-gnu/perl*", "usr/libexec"]
 
 
 def put(path, data, mode):
