@@ -67,9 +67,9 @@ compress_disk() {
         # What only looks like data is none: the map is of what has to be written.
         fallocate --dig-holes "$release.img"
         bmaptool create -o "$release.bmap" "$release.img"
-        zstd -q -f -T0 -"${KVMD_IMAGE_ZSTD:-9}" "$release.img" -o "$release.img.zst"
+        zstd -q -f -T0 -"${KVMD_IMAGE_ZSTD:-3}" "$release.img" -o "$release.img.zst"
         "$tools/sbom" "$cache/dpkg-status" "$kernel/.packages" "$root/Cargo.lock" "$board" "$version" "$SOURCE_DATE_EPOCH" >"$release.spdx.json"
-        sha256sum "$release.img" "$release.img.zst" "$release.bmap" "$release.spdx.json" root.squashfs boot.vfat >"$release.sha256"
+        sha256sum "$release.img.zst" "$release.bmap" "$release.spdx.json" root.squashfs boot.vfat >"$release.sha256"
     )
 }
 
