@@ -105,7 +105,6 @@ BUILD=$commit
 FLOOR=$(cat "$root/board/floor")
 TXT
     sed -i "s/@COMPATIBLE@/kvmd-$board/; s/@FLOOR@/$(cat "$root/board/floor")/" "$tree/usr/lib/rauc/system.conf"
-    sed -i "s/@COMPATIBLE@/kvmd-$board/; s/@FLOOR@/$(cat "$root/board/floor")/" "$tree/usr/lib/rauc/system.conf"
     sed -i '/^IMAGE_/d' "$tree/usr/lib/os-release"
     printf 'IMAGE_ID=kvmd-%s\nIMAGE_VERSION=%s\n' "$board" "$version" >>"$tree/usr/lib/os-release"
 }
