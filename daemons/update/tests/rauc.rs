@@ -14,7 +14,10 @@ struct Desk {
 impl Desk {
     /// `None` where the tools are missing.
     fn new() -> Option<Self> {
-        if ["rauc", "openssl", "mksquashfs"].iter().any(|tool| Command::new(tool).arg("--help").output().is_err()) {
+        if ["rauc", "openssl", "mksquashfs"]
+            .iter()
+            .any(|tool| Command::new(tool).arg("--help").output().is_err())
+        {
             return None;
         }
         let desk = Self { dir: tempfile::tempdir().unwrap() };
@@ -23,7 +26,8 @@ impl Desk {
         }
         fs::create_dir(desk.path("from")).unwrap();
         for (name, byte) in [("root.squashfs", 1_u8), ("boot.vfat", 2)] {
-            let noise: Vec<u8> = (0..200_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8 ^ byte).collect();
+            let noise: Vec<u8> =
+                (0..200_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8 ^ byte).collect();
             fs::write(desk.path("from").join(name), noise).unwrap();
         }
         Some(desk)
@@ -55,7 +59,8 @@ impl Desk {
             .replace("/usr/lib/kvmd/keys/ring.pem", &ring.to_string_lossy())
             .replace("/data/rauc", &self.path("rauc").to_string_lossy());
         // Older ones know fewer keys, and refuse those they do not know.
-        let known = image.lines().filter(|line| !line.starts_with("min-bundle") && !line.starts_with("perform"));
+        let known =
+            image.lines().filter(|line| !line.starts_with("min-bundle") && !line.starts_with("perform"));
         fs::write(&conf, known.collect::<Vec<_>>().join("\n")).unwrap();
         let Output { status, stdout, stderr } = Command::new("rauc")
             .arg("--conf")
