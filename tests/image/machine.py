@@ -267,7 +267,7 @@ class Machine(Appliance):
 
     def wait_page(self, seconds=240):
         """Until HTTPS answers; the seconds since the machine was switched on."""
-        self.wait_here(self.answers, "the first HTTPS answer", seconds, 0.1)
+        self.wait_here(lambda: self.answers() is not None, "the first HTTPS answer", seconds, 0.1)
         return time.monotonic() - self.began
 
     def wait_here(self, condition, what, seconds=240, pause=0.3):

@@ -20,7 +20,7 @@ CHILDREN = {"kvmd": "kvmd", "kvmd-streamer": "kvmd-streamer"}
 @pytest.fixture(scope="module")
 def root(lab):
     """The root, up and claimed."""
-    wait_for(lambda: answers(lab), "HTTPS", patience(60))
+    wait_for(lambda: answers(lab) is not None, "HTTPS", patience(60))
     lab.credentials = {"X-KVMD-User": USER, "X-KVMD-Passwd": PASSWORD}
     if lab.get("/api/system/claim", headers={}).json()["result"].get("claimed") is not True:
         code = claim_code(lab)
@@ -156,7 +156,7 @@ def first_answer(lab):
 
 def secrets(lab):
     """Everything that tells one appliance from another, or lets somebody in."""
-    wait_for(lambda: answers(lab), "HTTPS", patience(60))
+    wait_for(lambda: answers(lab) is not None, "HTTPS", patience(60))
     wait_for(lambda: lab.sh("ls /etc/ssh/ssh_host_*_key.pub | wc -l").strip() not in ("", "0"), "SSH host keys", patience(60))
     found = {f"ssh {line.split()[0]}": line.split()[1] for line in lab.sh("cat /etc/ssh/ssh_host_*_key.pub").splitlines()}
     found["machine-id"] = lab.sh("cat /etc/machine-id").strip()

@@ -1,0 +1,87 @@
+"""Updates as a person or a fleet makes them: by the web face, and by `kvmctl` over SSH; and what the appliance then says of itself."""
+
+import json
+import time
+
+from machine import patience
+
+UPDATE = "/api/system/update"
+
+
+def state(machine):
+    answer = machine.get(UPDATE)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["result"]
+
+
+def upload(machine, bundle):
+    """Sends a bundle as the page does; the answer."""
+    with bundle.open("rb") as file:
+        return machine.post(f"{UPDATE}/upload", data=file, timeout=patience(300))
+
+
+def install(machine, bundle):
+    """Uploads and installs; the seconds it took, and the percentages that were shown."""
+    began = time.monotonic()
+    with machine.socket() as socket:
+        answer = upload(machine, bundle)
+        assert answer.status_code == 200, answer.text
+        sent = time.monotonic()
+        answer = machine.post(f"{UPDATE}/install")
+        assert answer.status_code == 200, answer.text
+        machine.wait_here(lambda: done(state(machine)), "the installation's end", 300, 1)
+        shown = [event["event"] for event in socket.events if event["event_type"] == "update"]
+    return {"upload": sent - began, "install": time.monotonic() - sent, "shown": shown, "state": state(machine)}
+
+
+def done(told):
+    """Whether nothing is being written any more."""
+    return told["state"] not in BUSY
+
+
+BUSY = ("uploading", "installing", "busy")
+
+
+def restart(machine, **expected):
+    """Lets the appliance restart into what was installed, and waits for its page."""
+    start = len(machine.serial.lines)
+    answer = machine.post(f"{UPDATE}/reboot")
+    assert answer.status_code == 200, answer.text
+    wait_restarted(machine, start, **expected)
+
+
+def wait_restarted(machine, start, seconds=300):
+    """Until the boot loader has run again (console lines from `start` on) and HTTPS answers."""
+    machine._end_ssh()
+    machine.serial.wait_for_line(r"kvmd: slot", seconds, start)
+    began = time.monotonic()
+    machine.wait_here(lambda: machine.answers() is not None, "HTTPS after the restart", seconds, 0.3)
+    return time.monotonic() - began
+
+
+def wait_good(machine, seconds=180):
+    """Until the release that runs was found good."""
+    machine.wait_here(lambda: state(machine).get("trial") in (None, False, "none"), "the health check's word", seconds, 1)
+
+
+def slots_started(machine, start=0):
+    """The slots that the boot loader started, in order."""
+    import re
+
+    return [found[1] for _, line in machine.serial.lines[start:] if (found := re.search(r"kvmd: slot ([ab])$", line))]
+
+
+def by_kvmctl(machine, *words, check=True, seconds=600):
+    return machine.ssh(" ".join(["kvmctl", "update", *words]), check=check, seconds=seconds)
+
+
+def facts(machine):
+    """What must be the same before and after an update."""
+    text = machine.ssh(
+        "cat /etc/hostname /etc/machine-id; sha256sum /etc/kvmd/htpasswd /root/.ssh/authorized_keys /etc/ssh/ssh_host_*_key.pub; ls /etc/kvmd/override.d"
+    )
+    return {"files": text, "user": machine.get("/api/auth/check").status_code, "certificate": __import__("first").certificate(machine)}
+
+
+def show(text):
+    print(json.dumps(text, indent=1, default=str) if not isinstance(text, str) else text)
