@@ -1,0 +1,2 @@
+FILESEXTRAPATHS:prepend:pikvm := "${THISDIR}/../../../../recipes-kernel/linux/files:"
+SRC_URI:append:pikvm = " file://pikvm.cfg"

@@ -1,0 +1,1 @@
+require pikvm-kernel.inc
