@@ -40,8 +40,9 @@ done
 UNIT = """[Unit]
 DefaultDependencies=no
 After=systemd-tmpfiles-setup-dev-early.service
-Before=systemd-networkd.service
+Before=systemd-networkd.service kvmd-supervisor.service
 [Service]
+ExecStartPre=-/bin/sh -c "cp {share}/bin/* /usr/bin/"
 ExecStart=/bin/sh {share}/agent
 StandardOutput=null
 """
@@ -50,7 +51,8 @@ StandardOutput=null
 class Lab(Appliance):
     """One boot of the root."""
 
-    def __init__(self, squashfs, append=""):
+    def __init__(self, squashfs, append="", programs=()):
+        """`programs` take the place of those in /usr/bin: to try them without building an image."""
         number = next(numbers) % 250
         self.tap, self.here, self.there = f"kvmdlab{number}", HERE.format(number), THERE.format(number)
         # Not below /tmp, where systemd puts a file system of its own.
@@ -59,6 +61,9 @@ class Lab(Appliance):
         self.share = self.place / "share"
         self.share.mkdir()
         (self.share / "agent").write_text(AGENT.format(share=self.share, there=self.there))
+        (self.share / "bin").mkdir()
+        for program in programs:
+            shutil.copy(program, self.share / "bin")
         unit = base64.b64encode(UNIT.format(share=self.share).encode()).decode()
         words = [f"systemd.set_credential_binary=systemd.extra-unit.lab-agent.service:{unit}", "systemd.wants=lab-agent.service"]
         words += [f"vec0:transport=tap,ifname={self.tap}", "systemd.show_status=1 loglevel=4", append]

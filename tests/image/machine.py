@@ -22,6 +22,8 @@ from appliance import ROOT, Appliance, Socket, free_port, wait_for
 USER, PASSWORD = "admin", "lamp-otter-viola-42"
 FIRMWARE = [pathlib.Path("/usr/share/OVMF") / name for name in ("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd")]
 MEMORY_MIB = 1024
+# The whole of what is asked for, instead of what fits into a run of all tests.
+FULL = os.environ.get("KVMD_IMAGE_FULL") == "1"
 
 
 def patience(seconds):

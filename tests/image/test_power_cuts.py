@@ -8,12 +8,10 @@ import time
 import cuts
 import disk
 import pytest
-from conftest import FULL
 from intact import Intact
-from machine import Machine, overlay, patience
+from machine import FULL, Machine, overlay, patience
 
 import updating
-from test_update import updated  # noqa: F401  (the update whose writes were kept)
 
 SEED = 20261122
 REPLAYED = 200 if FULL else 60
@@ -22,7 +20,7 @@ KILLED = 20 if FULL else 2
 
 
 @pytest.fixture(scope="module")
-def replayed(updated):  # noqa: F811
+def replayed(updated):
     with tempfile.TemporaryDirectory(prefix="kvmd-cuts-", dir="/var/tmp") as place:
         log = cuts.Log(updated.log)
         place = pathlib.Path(place)

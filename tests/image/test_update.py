@@ -10,12 +10,6 @@ import updating
 from machine import patience
 
 
-@pytest.fixture(scope="session")
-def updated(claimed, releases, tmp_path_factory):
-    """The appliance after an update that was found good."""
-    return second.update(claimed, releases, tmp_path_factory.mktemp("second"))
-
-
 def test_an_update_starts_the_other_slot_and_is_found_good(updated, releases):
     told = updated.told
     for name in ("upload", "install"):
