@@ -113,7 +113,7 @@ class Socket:
     """`/api/ws` of one client: collects events, answers pings (the library does), sends input."""
 
     def __init__(self, appliance, stream=0, headers=None):
-        url = f"wss://127.0.0.1:{appliance.https_port}/api/ws?stream={stream}"
+        url = f"wss://{appliance.host}:{appliance.https_port}/api/ws?stream={stream}"
         headers = CREDENTIALS if headers is None else headers
         self.ws = websocket.create_connection(url, sslopt={"cert_reqs": ssl.CERT_NONE}, header=headers, timeout=PATIENCE)
         self.ws.sock = TakingTurns(self.ws.sock)
@@ -197,6 +197,8 @@ class Socket:
 
 class Appliance:
     """Starts `scripts/run` (or another `command` with its flags) and stops it; `url` is known once the first request would succeed."""
+
+    host = "127.0.0.1"
 
     def __init__(self, target, configs=(), state=None, settings=None, command=None):
         self.directory = tempfile.TemporaryDirectory(prefix="kvmd-test-")

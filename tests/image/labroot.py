@@ -81,6 +81,7 @@ class Lab(Appliance):
                 self.process = subprocess.Popen(
                     [str(word) for word in command], stdin=subprocess.PIPE, stdout=console, stderr=console, start_new_session=True
                 )
+            self.host = self.there
             self.url, self.https_port = f"https://{self.there}", 443
             self.count = itertools.count()
             wait_for(lambda: (self.share / "agent.up").exists() or self.process.poll() is not None, "the root's systemd", patience(60), 0.01)
