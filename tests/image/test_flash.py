@@ -1,8 +1,10 @@
 """scripts/flash on devices that are plain files, described by a made-up /sys and /proc."""
 
 import hashlib
+import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 
@@ -259,6 +261,16 @@ def test_a_checksum_file_of_the_image_alone_is_understood(machine, image, ending
     assert machine.flash(image, stick, "--yes").returncode == 0
 
 
+def test_an_image_may_be_a_link(machine, made, tmp_path):
+    stick = machine.stick()
+    link = tmp_path / made.name
+    link.symlink_to(made)
+    shutil.copy(made.parent / "SHA256SUMS", tmp_path)
+    result = machine.flash(link, stick, "--yes")
+    assert result.returncode == 0, result.stderr
+    assert stick.read_bytes()[: 10 * MIB] == raw(made)
+
+
 def test_a_disk_that_loses_what_is_written_is_found_out(machine, made):
     stick = machine.stick()
     # Writes like dd and then forgets a byte, as a forged card does.
@@ -316,3 +328,47 @@ def test_a_pre_seed_that_cannot_be_read_stops_before_anything_is_written(machine
     large = tmp_path / "large.yaml"
     large.write_bytes(b"#" * 70000)
     refused(machine.flash(made, stick, "--yes", "--preseed", large), stick, "too large")
+
+
+def mapped(bmap):
+    """[(start, end)] in bytes of what a block map says has to be written."""
+    text = bmap.read_text()
+    unit = int(re.search(r"<BlockSize>\s*(\d+)", text)[1])
+    return [(int(first) * unit, (int(last or first) + 1) * unit) for first, last in re.findall(r">\s*(\d+)(?:-(\d+))?\s*</Range>", text)]
+
+
+@pytest.mark.parametrize("name", ["sel", "boot_a", "root_a", "data", "msd"])
+def test_what_a_card_held_before_does_not_show_through_the_block_map(image_files, tmp_path, name):
+    """A hole of the map is left as it was on the card: nothing may be one that anybody reads as zeros."""
+    raw_image, bmap = image_files
+    table = json.loads(subprocess.run(["sfdisk", "--json", raw_image], check=True, capture_output=True, env=dict(os.environ, PATH=os.environ["PATH"] + ":/usr/sbin")).stdout)
+    part = next(entry for entry in table["partitiontable"]["partitions"] if entry["name"] == name)
+    begin, size = part["start"] * 512, part["size"] * 512
+    card = tmp_path / name
+    with raw_image.open("rb") as source, card.open("w+b") as target:
+        for _ in range(size // MIB):
+            target.write(b"\xa5" * MIB)
+        for start, end in mapped(bmap):
+            start, end = max(start, begin), min(end, begin + size)
+            while start < end:
+                source.seek(start)
+                target.seek(start - begin)
+                start += target.write(source.read(min(MIB, end - start)))
+    check = {
+        "sel": ["fsck.vfat", "-n", card],
+        "boot_a": ["fsck.vfat", "-n", card],
+        "root_a": ["cmp", f"--bytes={(raw_image.parent / 'root.squashfs').stat().st_size}", card, raw_image.parent / "root.squashfs"],
+    }.get(name, ["e2fsck", "-f", "-n", card])
+    done = subprocess.run(check, text=True, capture_output=True, env=dict(os.environ, PATH=os.environ["PATH"] + ":/usr/sbin:/sbin"))
+    assert done.returncode == 0, (done.stdout + done.stderr)[-2000:]
+
+
+@pytest.fixture
+def image_files():
+    """The image that was built last, and its block map."""
+    if os.environ.get("KVMD_IMAGE") != "1":
+        pytest.skip("image tests run by scripts/test --image, or with KVMD_IMAGE=1")
+    built = pathlib.Path(os.environ.get("KVMD_IMAGE_DIR", ROOT / ".cache/image/qemu-x86_64"))
+    images = sorted(built.glob("pikvm-*.img"), key=lambda path: path.stat().st_mtime)
+    assert images, f"no image in {built}: scripts/build-image qemu-x86_64"
+    return images[-1], images[-1].with_suffix(".bmap")
