@@ -3,8 +3,10 @@
 Whether bitbake parses it is not asked here (that needs oe-core); meta-pikvm/README.md says what was tried by hand.
 """
 
+import hashlib
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -121,11 +123,44 @@ def test_every_file_the_recipes_take_is_in_the_repository():
 
 
 def test_the_licences_have_not_changed_since_they_were_named():
-    import hashlib
-
     for recipe in recipes(".bb"):
         for name, digest in re.findall(r"file://(LICENSE-\w+);md5=(\w+)", recipe.read_text()):
             assert hashlib.md5((ROOT / name).read_bytes()).hexdigest() == digest, f"{name} in {recipe.name}"
+
+
+def fill(board, tmp_path, *firmware):
+    """What the recipe pikvm-boot puts into the partitions sel and boot of a board."""
+    sel, boot, deployed = (tmp_path / name for name in ("sel", "boot", "deployed"))
+    for directory in (sel, boot, deployed):
+        directory.mkdir()
+    for name in ("bcm2711-rpi-4-b.dtb", "bcm2712-rpi-5-b.dtb", "dwc2.dtbo", "overlay_map.dtb", *firmware):
+        (deployed / name).write_bytes(b"x")
+    script = LAYER / "recipes-kvmd/pikvm-boot/files/fill"
+    done = subprocess.run(["bash", script, ROOT, board, sel, boot, deployed, *firmware], text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    return sel, boot
+
+
+@pytest.mark.parametrize("board, firmware", [("rpi4", ["start4.elf"]), ("rpi5", [])])
+def test_the_partitions_of_a_pi_hold_what_its_firmware_reads(tmp_path, board, firmware):
+    sel, boot = fill(board, tmp_path, *firmware)
+    assert "boot_partition=2" in (sel / "autoboot.txt").read_text() and (sel / "autoboot.txt").stat().st_size == 512
+    assert "kvmd_primary=a" in (sel / "kvmd-choice").read_text()
+    config = (boot / "config.txt").read_text().splitlines()
+    assert "kernel=vmlinuz" in config and "initramfs initrd.img followkernel" in config
+    # The kernel is Raspberry Pi's own here, with its own overlays.
+    assert "dtoverlay=dwc2,dr_mode=peripheral" in config and "upstream_kernel=1" not in config and "dtoverlay=kvmd-gadget" not in config
+    assert (boot / "cmdline.txt").read_text().startswith("console=") and (boot / "overlays/dwc2.dtbo").exists()
+    for name in firmware:
+        assert (boot / name).exists()
+
+
+@pytest.mark.skipif(shutil.which("grub-mkimage") is None, reason="grub-mkimage (grub-common) is not installed")
+def test_the_partitions_of_a_pc_hold_grub_and_the_boot_choice(tmp_path):
+    sel, boot = fill("qemu-x86_64", tmp_path)
+    assert (sel / "EFI/BOOT/BOOTX64.EFI").read_bytes()[:2] == b"MZ"
+    assert (sel / "grub/grubenv").stat().st_size == 1024 and (sel / "grub/grub.cfg").exists()
+    assert "console=" in (boot / "slot.cfg").read_text()
 
 
 def test_kvmd_builds_the_programs_and_nothing_else():
