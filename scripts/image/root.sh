@@ -9,6 +9,10 @@ readonly useless=(
     usr/share/{doc-base,debconf,dpkg,python-apt,build-essential,polkit-1,perl5,tabset}
     var/cache/'*' var/lib/{apt,dpkg,ucf,pam}/'*' var/log/'*' var/backups/'*' tmp/'*' etc/{cron.d,cron.daily,logrotate.d,apt,dpkg,init.d,rc'?'.d,default/networkd-dispatcher}
     usr/lib/udev/hwdb.bin usr/lib/udev/hwdb.d etc/udev/hwdb.bin
+    usr/bin/{dpkg,debconf,perl,deb-systemd,update-alternatives,localedef,iconv}'*' usr/lib/'*'-linux-gnu/{perl-base,gconv} usr/lib/dpkg
+    usr/sbin/{adduser,addgroup,deluser,delgroup,dpkg-'*'} etc/{ufw,sv,runit,dhcp,update-motd.d,kernel,opt,binfmt.d,emacs,init,skel}
+    etc/{e2scrub,debconf,adduser,deluser,ucf,ca-certificates}.conf etc/{rmt,.pwd.lock,.resolv.conf.systemd-resolved.bak,hosts.allow,hosts.deny}
+    etc/{hostname,hosts,resolv.conf,fstab}
 )
 # What is done when the image is made, or has no place on it. Each costs time at every start.
 readonly masked=(
@@ -17,7 +21,7 @@ readonly masked=(
     e2scrub_reap.service e2scrub_all.timer dpkg-db-backup.timer fstrim.timer remote-fs.target
     systemd-hibernate-clear.service systemd-tpm2-setup.service systemd-tpm2-setup-early.service
     systemd-pcr{machine,phase,phase-sysinit}.service systemd-pcr{extend,lock}.socket
-    systemd-{creds,sysext}.socket systemd-network-generator.service systemd-udev-load-credentials.service
+    systemd-{creds,sysext,initctl}.socket systemd-network-generator.service systemd-udev-load-credentials.service
     systemd-ask-password-{console,wall}.path dev-{hugepages,mqueue}.mount sys-kernel-{debug,tracing}.mount
     sys-fs-fuse-connections.mount proc-sys-fs-binfmt_misc.automount systemd-binfmt.service modprobe@{drm,fuse}.service
 )
@@ -55,6 +59,8 @@ make_root() {
     rm -f "$tree"/etc/{passwd,group,shadow,gshadow,subuid,subgid}-
     units
     strip_identity
+    # Nobody but root logs in here, and no daemon becomes more than it is.
+    find "$tree/usr" -type f -perm /6000 ! -name unix_chkpwd -exec chmod ug-s {} +
     if declare -F board_root >/dev/null; then board_root "$tree"; fi
 }
 
@@ -64,7 +70,7 @@ copy_over() { cp -rT --no-dereference --preserve=mode,links "$1" "$tree"; }
 # The roots an update may be signed under; their private halves stay where they are.
 keys() {
     local dir=${KVMD_KEYS:-$root/.cache/keys}
-    if [ ! -d "$dir" ] && [ -x "$root/scripts/make-keys" ]; then "$root/scripts/make-keys" >&2; fi
+    [ -n "${KVMD_KEYS:-}" ] || "$root/scripts/make-keys" >&2
     compgen -G "$dir/*.ca.pem" >/dev/null || { say "no keys in $dir: this image can take no update"; return; }
     install -m 644 -t "$tree/usr/lib/kvmd/keys" "$dir"/*.ca.pem
     cat "$dir"/*.ca.pem >"$tree/usr/lib/kvmd/keys/ring.pem"
@@ -95,6 +101,7 @@ copy_modules() {
 names() {
     echo kvm >"$tree/etc/hostname"
     printf '127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n' >"$tree/etc/hosts"
+    echo LANG=C.UTF-8 >"$tree/etc/default/locale"
     ln -sf ../run/systemd/resolve/stub-resolv.conf "$tree/etc/resolv.conf"
     echo "# Mounts are the initramfs's and the supervisor's." >"$tree/etc/fstab"
     cat >"$tree/usr/lib/kvmd/release" <<TXT
