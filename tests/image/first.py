@@ -17,6 +17,7 @@ SHOTS = ROOT / ".cache/screenshots"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 # Larger than the image: the last partition has room to grow into.
 SIZE = "4G"
+NAME, ZONE = "rack-7", "Europe/Berlin"
 
 
 @dataclasses.dataclass
@@ -30,7 +31,7 @@ def start(image, place):
     place.mkdir(parents=True, exist_ok=True)
     card = overlay(image, place / "card.qcow2", SIZE)
     # A fleet's card: its keys are on it, its password is not, so it still waits for its owner.
-    disk.put_into_sel(card, kvm_yaml=f"ssh:\n  keys:\n    - {public_key()}\n")
+    disk.put_into_sel(card, kvm_yaml=f"ssh_keys: [\"{public_key()}\"]\n")
     machine = Machine(card, directory=place)
     try:
         facts = {}
@@ -110,14 +111,21 @@ def claim(machine, code):
         expect(page).to_have_url(f"{machine.url}/")
         expect(page.locator("#stage")).to_be_visible()
         expect(page.locator("#banner")).to_be_hidden()
+        page.wait_for_function("document.getElementById('picture').naturalWidth > 100 && document.getElementById('notice').hidden")
+        seen = page.evaluate("document.getElementById('picture').naturalWidth")
         page.screenshot(path=SHOTS / "image-console.png")
         done = {"first page": first_url.removeprefix(machine.url), "last page": page.url.removeprefix(machine.url), "problems": problems}
+        done["picture"] = seen
         done["seconds"] = time.monotonic() - began
         chromium.close()
     return done
 
 
 def fill_claim(page, code):
+    # What the device says of itself comes after the page.
+    expect(page.locator("[name=hostname]")).not_to_have_value("")
     page.locator("[name=code]").fill(code)
     page.locator("[name=passwd]").fill(PASSWORD)
+    page.locator("[name=hostname]").fill(NAME)
+    page.locator("[name=timezone]").select_option(ZONE)
 

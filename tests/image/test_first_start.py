@@ -42,6 +42,7 @@ def test_claiming_in_a_browser_leads_to_the_console(began):
     print(f"claimed in {claim['seconds']:.1f} s")
     assert claim["first page"] == "/claim/" and claim["last page"] == "/"
     assert claim["problems"] == []
+    assert claim["picture"] > 100
 
 
 def test_the_owner_is_let_in_and_nobody_else(claimed):
@@ -51,6 +52,8 @@ def test_the_owner_is_let_in_and_nobody_else(claimed):
         assert machine.get("/api/auth/check", headers={}).status_code == 401
         assert machine.get("/api/auth/check", headers={"X-KVMD-User": "admin", "X-KVMD-Passwd": "admin"}).status_code == 403
         assert machine.post("/api/system/claim", headers={}, data={"code": "AAAAAAAA", "passwd": "x"}).status_code in (400, 403, 409)
+        told = machine.get("/api/system").json()["result"]
+        assert (told["claimed"], told["hostname"], told["timezone"], told["slot"]) == (True, first.NAME, first.ZONE, "a"), told
         with machine.socket() as socket:
             socket.wait_event("loop")
 
@@ -83,7 +86,7 @@ def test_a_password_is_no_way_in_by_ssh(claimed):
 def test_two_appliances_of_one_image_share_no_secret(began, image, tmp_path):
     """Another card, flashed from the same image."""
     card = overlay(image, tmp_path / "card.qcow2")
-    disk.put_into_sel(card, kvm_yaml=f"ssh:\n  keys:\n    - {public_key()}\n")
+    disk.put_into_sel(card, kvm_yaml=f"ssh_keys: [\"{public_key()}\"]\n")
     with Machine(card, directory=tmp_path) as other:
         other.wait_page(300)
         other.wait_ssh()

@@ -21,7 +21,7 @@ def upload(machine, bundle):
 
 
 def install(machine, bundle):
-    """Uploads and installs; the seconds it took, and the percentages that were shown."""
+    """Uploads and installs; the seconds it took, and what was shown meanwhile."""
     began = time.monotonic()
     with machine.socket() as socket:
         answer = upload(machine, bundle)
@@ -30,16 +30,14 @@ def install(machine, bundle):
         answer = machine.post(f"{UPDATE}/install")
         assert answer.status_code == 200, answer.text
         machine.wait_here(lambda: done(state(machine)), "the installation's end", 300, 1)
+        assert state(machine)["state"] == "ready", state(machine)
         shown = [event["event"] for event in socket.events if event["event_type"] == "update"]
     return {"upload": sent - began, "install": time.monotonic() - sent, "shown": shown, "state": state(machine)}
 
 
 def done(told):
-    """Whether nothing is being written any more."""
-    return told["state"] not in BUSY
-
-
-BUSY = ("uploading", "installing", "busy")
+    """Whether nothing is being looked at or written any more."""
+    return told["state"] not in ("checking", "installing", "uploading")
 
 
 def restart(machine, **expected):
@@ -59,9 +57,15 @@ def wait_restarted(machine, start, seconds=300):
     return time.monotonic() - began
 
 
-def wait_good(machine, seconds=180):
-    """Until the release that runs was found good."""
-    machine.wait_here(lambda: state(machine).get("trial") in (None, False, "none"), "the health check's word", seconds, 1)
+def wait_good(machine, seconds=300):
+    """Until the release that runs was found good; how it stands then."""
+
+    def good():
+        told = state(machine)
+        assert told["state"] != "rolled_back", told
+        return told if not told["trial"] and told["slot"] == told["kept"] else None
+
+    return machine.wait_here(good, "the health check's word", seconds, 1)
 
 
 def slots_started(machine, start=0):
