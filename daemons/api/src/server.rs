@@ -13,7 +13,7 @@ use crate::{
     hid::Keymaps,
     info::LoginNeeded,
     log::LogReader,
-    pages, peer, routes, streamer,
+    pages, peer, routes, streamer, system,
     ws::{hub::Hub, session::Heartbeat},
 };
 use actix_web::{
@@ -84,6 +84,8 @@ pub struct Handles {
     pub supervisor: Data<Supervisor>,
     /// Whether there is an owner.
     pub claim: Data<Claim>,
+    /// Says that the system was changed.
+    pub changed: Data<system::Changed>,
 }
 
 impl Handles {
@@ -104,7 +106,8 @@ impl Handles {
             .app_data(self.stop)
             .app_data(self.style)
             .app_data(self.supervisor)
-            .app_data(self.claim);
+            .app_data(self.claim)
+            .app_data(self.changed);
     }
 }
 

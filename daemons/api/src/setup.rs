@@ -20,6 +20,7 @@ use crate::{
         frames::Frames,
         owner::{self, Streamer},
     },
+    system,
     ws::{
         hub::{Empty, Hub},
         session::Heartbeat,
@@ -117,13 +118,16 @@ pub fn start(
         atx: start_atx(config, &machine, &mut start)?,
         msd: drive::start_msd(config, layout, &machine, &supervisor, &mut start)?,
         gpio: switches::start_gpio(config, layout, &mut start)?,
+        changed: system::Changed::default(),
     };
     let empty = Empty::new(stop.child_token());
     let hub = empty.hub();
     let settings = streamer_settings(config);
     let (streamer, task) = owner::spawn(settings, frames, hub.viewers(), supervisor, stop.child_token());
     start.keep(task);
-    let topics = topics::start(parts.sources(&streamer), &hub, Legacy(config.kvmd.events.legacy), stop);
+    let mut topics = topics::start(parts.sources(&streamer), &hub, Legacy(config.kvmd.events.legacy), stop);
+    let asked = Supervisor::new(&config.supervisor.unix);
+    topics.push(system::watch(asked, parts.changed.clone(), &hub, stop));
     start.keep(empty.start(topics, parts.hid.clone()));
     Ok(Devices { handles: parts.handles(config, layout, streamer, hub, stop), owners: start.owners, later })
 }
@@ -137,6 +141,7 @@ struct Parts {
     atx: atx::Atx,
     msd: msd::Msd,
     gpio: gpio::Gpio,
+    changed: system::Changed,
 }
 
 impl Parts {
@@ -180,6 +185,7 @@ impl Parts {
             style: Data::new(UserStyle(layout.etc.join("web.css"))),
             supervisor: Data::new(Supervisor::new(&config.supervisor.unix)),
             claim: Data::new(start_claim(config, layout)),
+            changed: Data::new(self.changed),
         }
     }
 }

@@ -126,6 +126,12 @@ impl Entries {
         Ok(())
     }
 
+    /// Sets a user's hash as it is, for hashes made elsewhere; adds the user if need be.
+    pub fn put(&mut self, user: &str, hash: &str) {
+        let _ = self.del(user);
+        self.lines.push(Line::Entry { user: user.to_owned(), hash: hash.to_owned() });
+    }
+
     /// Removes every line of a user.
     ///
     /// # Errors

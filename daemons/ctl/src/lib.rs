@@ -6,8 +6,10 @@
 //! | `status`, `restart` | asks the supervisor |
 //! | `edid show`, `set FILE`, `confirm`, `undo` | asks `kvmd` about the monitor that the target sees |
 //! | `gadget status`, `bios-safe`, `connect`, `disconnect` | asks the supervisor about the USB gadget |
+//! | `update status`, `install BUNDLE`, `reboot`, `rollback`, `mark-good` | asks the supervisor about new releases |
 //! | `boot get-primary`, `set-primary SLOT`, `set-state SLOT MARK` and so on | reads and writes the boot choice, for RAUC |
 //! | `logs` | reads the log through `kvmd`'s unix socket, or from the journal while `kvmd` is down |
+//! | `system`, `claim` | asks the supervisor about the machine itself; makes its first user |
 //! | `passwd`, `totp` | edits the files of logins and of one-time codes |
 //!
 //! Called `kvmd-htpasswd` or `kvmd-totp`, it is `kvmctl passwd` or `kvmctl totp`, so that instructions written for
@@ -27,7 +29,9 @@ mod log;
 mod password;
 mod service;
 mod setting;
+mod system;
 mod totp;
+mod update;
 
 /// Controls and asks a KVM appliance.
 #[derive(Debug, Parser)]
@@ -62,11 +66,19 @@ enum Verb {
     /// The USB gadget: keyboard, mice and drive as the target sees them.
     #[command(subcommand)]
     Gadget(gadget::Verb),
+    /// New releases of the system.
+    #[command(subcommand)]
+    Update(update::Verb),
     /// Which slot is started next, as RAUC asks for it.
     #[command(subcommand)]
     Boot(boot::Verb),
     /// The log of all daemons.
     Logs(log::Logs),
+    /// The machine itself: names, network, SSH, restart, factory reset.
+    #[command(subcommand)]
+    System(system::Verb),
+    /// Makes the first user of an appliance that nobody owns yet, without a code: for root at the machine itself.
+    Claim(system::Claim),
     /// The logins.
     #[command(subcommand)]
     Passwd(password::Verb),
@@ -180,8 +192,11 @@ fn dispatch(cli: Cli, console: &mut Console<'_>) -> Result<Exit, Failure> {
         Verb::Restart { service } => service::restart(&settings(&args, console)?, &service, console),
         Verb::Edid(verb) => edid::run(&settings(&args, console)?, &verb, console),
         Verb::Gadget(verb) => gadget::run(&settings(&args, console)?, &verb, console),
+        Verb::Update(verb) => update::run(&settings(&args, console)?, &verb, console),
         Verb::Boot(verb) => boot::run(&args, &verb, console),
         Verb::Logs(logs) => log::run(&settings(&args, console)?, &args.layout(), &logs, console),
+        Verb::System(verb) => system::run(&settings(&args, console)?, verb, console),
+        Verb::Claim(who) => system::claim(&settings(&args, console)?, &who, console),
         Verb::Passwd(verb) => password::run(&settings(&args, console)?, verb, console),
         Verb::Totp(verb) => totp::run(&settings(&args, console)?, verb, console),
     }

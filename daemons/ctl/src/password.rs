@@ -13,6 +13,12 @@ pub(crate) enum Verb {
     Add(Who),
     /// Another password for a user.
     Set(Who),
+    /// Prints the hash of a password, as `kvm.yaml` takes it. Changes nothing.
+    Hash {
+        /// Reads the password as one line of standard input, instead of asking for it twice.
+        #[arg(short = 'i', long)]
+        read_stdin: bool,
+    },
     /// No such user any more.
     Del {
         /// The user's name.
@@ -36,9 +42,15 @@ pub(crate) struct Who {
 }
 
 pub(crate) fn run(config: &config::Config, verb: Verb, console: &mut Console<'_>) -> Result<Exit, Failure> {
+    if let Verb::Hash { read_stdin } = verb {
+        let passwd = typed(read_stdin, console)?;
+        writeln!(console.out, "{}", auth::hash::ssha512(auth::syntax::password(&passwd)?)?)?;
+        return Ok(Exit::Good);
+    }
     let path = &config.kvmd.auth.internal.file;
     let mut entries = Entries::read_or_new(path)?;
     let (quiet, done) = match verb {
+        Verb::Hash { .. } => return Ok(Exit::Good),
         Verb::List => {
             for (user, _) in entries.entries() {
                 writeln!(console.out, "{user}")?;
@@ -78,7 +90,12 @@ fn known(entries: &Entries, user: &str, wanted: bool) -> Result<(), auth::Error>
 }
 
 fn ask(who: &Who, console: &mut Console<'_>) -> Result<String, Failure> {
-    if who.read_stdin {
+    typed(who.read_stdin, console)
+}
+
+/// A password: one line of standard input, or asked for twice.
+pub(crate) fn typed(read_stdin: bool, console: &mut Console<'_>) -> Result<String, Failure> {
+    if read_stdin {
         return Ok((console.secret)(None)?);
     }
     let first = (console.secret)(Some("Password: "))?;

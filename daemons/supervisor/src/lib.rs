@@ -32,6 +32,8 @@ pub mod control;
 pub mod exec_child;
 pub mod file;
 pub mod gadget;
+pub mod gpt;
+pub mod grow;
 pub mod identity;
 pub mod journald;
 pub mod kvm;
@@ -41,12 +43,14 @@ pub mod lines;
 pub mod nodes;
 pub mod notice;
 pub mod password;
+pub mod preseed;
 pub mod runner;
 pub mod service;
 pub mod socket;
 pub mod storage;
 pub mod system;
 pub mod target;
+pub mod tool;
 
 /// The API daemon: its service's and its program's name.
 pub const KVMD: &str = "kvmd";

@@ -28,7 +28,8 @@ use supervisor::socket::{self, Owner};
 use supervisor::storage::Storage;
 use supervisor::system::{Root, System};
 use supervisor::target::{self, Hands};
-use supervisor::{JOURNALD, exec_child, launch};
+use supervisor::tool::Tools;
+use supervisor::{JOURNALD, exec_child, launch, preseed};
 use tokio::sync::mpsc;
 
 /// Brings the appliance up in order and keeps it honest.
@@ -158,7 +159,10 @@ async fn supervise(
         http_port: flags.http_port,
         programs: flags.programs,
     };
-    let system = System::new(Root::new("/"), &layout, &config);
+    let (tools, jobs) = Tools::new();
+    let system = System::new(Root::new("/"), &layout, &config, tools);
+    system.first();
+    preseed::apply(&system, &layout, &config, &accounts);
     let storage = find_storage(&layout, &config, &accounts);
     let appliance = Rc::new(Appliance::prepare(flags.args, config.clone(), accounts.clone(), &wishes, own)?);
     system.open_claim(&layout, &config);
@@ -188,15 +192,18 @@ async fn supervise(
         accounts,
         calls: called,
         storage,
+        before_storage: system.before_storage(&config),
         check_limit: Duration::from_secs(flags.check_limit),
         journal,
         let_go: let_go(hands, gadget.clone(), appliance.lines().cloned(), Chip::new(&config)),
         gadget,
-        system,
+        system: system.clone(),
+        jobs,
         renew: Box::new(move || renewing.renew()),
         on_ready: Box::new(move || url.iter().for_each(|url| print(url))),
         shutdown: config.supervisor.deadlines.shutdown,
     };
+    tokio::spawn(system.catch_up());
     Runner::new(units, parts).run().await?;
     serving.abort();
     let _ = std::fs::remove_file(control);

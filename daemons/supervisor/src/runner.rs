@@ -20,7 +20,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 use tokio::net::UnixDatagram;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use self::drive::{Check, locked, storage_row};
@@ -33,6 +33,7 @@ use crate::service::{Action, Event, Limits, Service, State};
 use crate::socket::{self, Owner};
 use crate::storage::{Shown, Storage};
 use crate::system::System;
+use crate::tool::Job;
 use crate::{KVMD, STREAMER};
 
 /// How often the certificate is looked at: soon after the start the machine gets its addresses.
@@ -174,6 +175,21 @@ impl Unit {
 /// Something heard: of which unit, of which of its processes, what.
 type Heard = (usize, u64, Notice);
 
+/// A program that runs for a moment.
+struct Running {
+    pid: Pid,
+    outcome: OwnedFd,
+    end: oneshot::Sender<io::Result<WaitStatus>>,
+}
+
+impl Running {
+    fn ended(self, status: WaitStatus) {
+        let told = launch::failure(&self.outcome).map_or(Ok(status), |why| Err(io::Error::other(why)));
+        // Nobody to hear it does not want to know.
+        let _ = self.end.send(told);
+    }
+}
+
 /// What the loop needs beside the units.
 pub struct Parts {
     /// Signals and the way to our own parent.
@@ -184,6 +200,8 @@ pub struct Parts {
     pub calls: mpsc::Receiver<Call>,
     /// The drive's storage.
     pub storage: Storage,
+    /// What is done to it before it is checked.
+    pub before_storage: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// Longest time for checking its file system.
     pub check_limit: Duration,
     /// Where log lines go.
@@ -194,6 +212,8 @@ pub struct Parts {
     pub gadget: Option<Gadget>,
     /// The system itself.
     pub system: System,
+    /// Programs to be run for a moment.
+    pub jobs: mpsc::Receiver<Job>,
     /// Looks at the certificate; true when there is a new one.
     pub renew: Box<dyn Fn() -> bool>,
     /// Called once, when everything is ready for the first time.
@@ -209,6 +229,8 @@ pub struct Runner {
     storage: Arc<Mutex<Storage>>,
     shown: Arc<Mutex<Shown>>,
     check: Option<Check>,
+    /// Programs that run for a moment, and who waits for their ends.
+    running: Vec<Running>,
     on_ready: Option<Box<dyn FnOnce()>>,
     heard: mpsc::Receiver<Heard>,
     hear: mpsc::Sender<Heard>,
@@ -235,6 +257,7 @@ impl Runner {
             storage: Arc::new(Mutex::new(storage)),
             shown,
             check: None,
+            running: Vec::new(),
             on_ready: Some(on_ready),
             heard,
             hear,
@@ -263,7 +286,14 @@ impl Runner {
                 self.feed(at, Event::Want).await;
             }
         }
-        self.open_storage();
+        let (tell, mut storage_due) = mpsc::channel(1);
+        match self.parts.before_storage.take() {
+            Some(work) => drop(tokio::spawn(async move {
+                work.await;
+                let _ = tell.send(()).await;
+            })),
+            None => self.open_storage(),
+        }
         // Those that ended before we listened.
         self.reap().await;
         loop {
@@ -279,6 +309,8 @@ impl Runner {
                 Some(heard) = self.heard.recv() => self.hear(heard).await,
                 Some((at, generation)) = self.rested.recv() => self.rested(at, generation).await,
                 Some(call) = self.parts.calls.recv() => self.answer(call).await,
+                Some(job) = self.parts.jobs.recv() => self.begin(job),
+                Some(()) = storage_due.recv() => self.open_storage(),
                 () = until(due) => self.tick().await,
                 _ = beat.tick() => self.parts.life.notifier().alive(),
                 _ = renewal.tick() => if (self.parts.renew)() {
@@ -434,8 +466,20 @@ impl Runner {
             match at {
                 Some(at) => self.ended(at, status).await,
                 None if self.check.as_ref().is_some_and(|check| check.is(pid)) => self.checked(status),
-                None => log::debug!("an orphan ended: {pid}"),
+                None => match self.running.iter().position(|running| running.pid == pid) {
+                    Some(at) => self.running.swap_remove(at).ended(status),
+                    None => log::debug!("an orphan ended: {pid}"),
+                },
             }
+        }
+    }
+
+    /// Starts a program that runs for a moment.
+    fn begin(&mut self, job: Job) {
+        match launch::start(job.launch) {
+            Ok(Started { pid, outcome }) => self.running.push(Running { pid, outcome, end: job.end }),
+            // Nobody to hear it does not want to know.
+            Err(error) => drop(job.end.send(Err(error))),
         }
     }
 
@@ -700,7 +744,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_device_that_hangs_is_given_up_and_keeps_no_other_from_its_rest() {
         let rested = Arc::new(AtomicBool::new(false));
-        let (given_up, hangs) = tokio::sync::oneshot::channel::<()>();
+        let (given_up, hangs) = oneshot::channel::<()>();
         let other = Arc::clone(&rested);
         let began = tokio::time::Instant::now();
         let devices: Vec<Pin<Box<dyn Future<Output = ()> + Send>>> = vec![

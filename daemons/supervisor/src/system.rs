@@ -4,15 +4,32 @@
 //! programs, so it happens beside the loop. What only a system has that was started from an image is refused elsewhere:
 //! a run below `--state` must not rename the computer it runs on.
 
+pub mod name;
+pub mod network;
+pub mod ssh;
+
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use client::supervisor::Answer;
-use client::system::{Ask, Release, Stage, State, Told};
+use client::system::{Ask, NETWORK_TRIAL_S, Network, Release, Stage, State, Told, rule};
 use config::{Config, Layout};
 
 use crate::claim::{self, Claim};
+use crate::file;
+use crate::grow;
+use crate::preseed::Wish;
+use crate::tool::Tools;
+
+/// The card's partition that every computer can read.
+const CARD: &str = "/boot/sel";
+/// How often, and how far apart, a system that is still starting is asked to read settings.
+const CATCH_UP_TRIES: u32 = 10;
+const CATCH_UP_PAUSE: Duration = Duration::from_secs(3);
+/// There when what was kept could not be mounted.
+const DATA_LOST: &str = "/run/kvmd-boot/data-lost";
 
 /// Where things of the system lie; below another root in tests.
 #[derive(Debug, Clone)]
@@ -29,6 +46,12 @@ impl Root {
     #[must_use]
     pub fn path(&self, path: &str) -> PathBuf {
         self.0.join(path.trim_start_matches('/'))
+    }
+
+    /// Whether it is the machine we run on.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.0 == Path::new("/")
     }
 
     /// A file's text, up to 64 KiB; none where there is none.
@@ -52,15 +75,114 @@ struct Inner {
     image: bool,
     claim: Mutex<Option<Claim>>,
     users: PathBuf,
+    tools: Tools,
+    /// Changes one after the other.
+    turn: tokio::sync::Mutex<()>,
+    /// When the trial of network settings ends, while there is one.
+    trial_ends: Mutex<Option<Instant>>,
+    /// Settings are to be read anew by the system as soon as it can be asked to.
+    changed_early: Mutex<bool>,
 }
 
 impl System {
     /// The system below `root`, which was started from an image if that says so and nothing is kept elsewhere.
     #[must_use]
-    pub fn new(root: Root, layout: &Layout, config: &Config) -> Self {
+    pub fn new(root: Root, layout: &Layout, config: &Config, tools: Tools) -> Self {
         let image = !layout.has_state() && root.path("/usr/lib/kvmd/release").exists();
         let users = config.kvmd.auth.internal.file.clone();
-        Self(Arc::new(Inner { root, image, claim: Mutex::default(), users }))
+        Self(Arc::new(Inner {
+            root,
+            image,
+            claim: Mutex::default(),
+            users,
+            tools,
+            turn: tokio::sync::Mutex::default(),
+            trial_ends: Mutex::default(),
+            changed_early: Mutex::default(),
+        }))
+    }
+
+    /// Gives an image's system its identity, and takes back network settings whose trial the last run did not end. Before
+    /// anything uses the name.
+    pub fn first(&self) {
+        let inner = &self.0;
+        if !inner.image {
+            return;
+        }
+        if let Err(error) = name::first(&inner.root) {
+            log::error!("this machine gets no name of its own: {error}");
+        }
+        match network::undo(&inner.root) {
+            Ok(false) => {}
+            Ok(true) => {
+                log::warn!("network settings that nobody confirmed are taken back");
+                *locked(&inner.changed_early) = true;
+            }
+            Err(error) => log::error!("network settings on trial cannot be taken back: {error}"),
+        }
+    }
+
+    /// Carries out what was asked for on a card, all but the password. What fails is logged: the rest is done.
+    pub fn carry_out(&self, wish: &Wish) {
+        let root = &self.0.root;
+        let tell = |what: &str, result: std::io::Result<()>| {
+            if let Err(error) = result {
+                log::error!("{what} of the card cannot be set: {error}");
+            }
+        };
+        if let Some(hostname) = &wish.hostname {
+            tell("the host name", name::set(root, hostname));
+        }
+        if let Some(timezone) = &wish.timezone {
+            tell("the time zone", name::set_timezone(root, timezone));
+        }
+        if let Some(keys) = &wish.ssh_keys {
+            tell("SSH keys", ssh::set_keys(root, keys));
+        }
+        if let Some(on) = wish.ssh_password_login {
+            tell("SSH's passwords", ssh::allow_passwords(root, on));
+            *locked(&self.0.changed_early) = true;
+        }
+        if let Some(network) = &wish.network {
+            tell("the network", network::write(root, network, false));
+            *locked(&self.0.changed_early) = true;
+        }
+    }
+
+    /// Whether there is such a time zone here.
+    #[must_use]
+    pub fn knows_timezone(&self, name: &str) -> bool {
+        name::is_timezone(&self.0.root, name)
+    }
+
+    /// What an image's drive needs before it is looked at: all the room there is.
+    #[must_use]
+    pub fn before_storage(&self, config: &Config) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+        let partition = self.0.root.path(grow::MSD);
+        if !self.0.image || !partition.exists() {
+            return None;
+        }
+        let label = config.supervisor.storage.label.clone();
+        Some(Box::pin(grow::grow(partition, label, self.0.tools.clone())))
+    }
+
+    /// Has network and sshd read what was changed before anybody could be asked to. For when the loop runs. Whoever is not
+    /// there yet reads it when it starts; who is just starting is asked again.
+    pub async fn catch_up(self) {
+        if !std::mem::take(&mut *locked(&self.0.changed_early)) {
+            return;
+        }
+        for _ in 0..CATCH_UP_TRIES {
+            let turn = self.0.turn.lock().await;
+            let network = self.0.reload_network().await;
+            let ssh =
+                self.0.tools.run("systemctl", &["--no-block", "try-reload-or-restart", "ssh.service"]).await;
+            drop(turn);
+            if network && ssh.is_ok() {
+                return;
+            }
+            tokio::time::sleep(CATCH_UP_PAUSE).await;
+        }
     }
 
     /// Whether it was started from an image.
@@ -69,67 +191,223 @@ impl System {
         self.0.image
     }
 
+    /// The card's partition that every computer can read; a directory in its place in a run below `--state`.
+    #[must_use]
+    pub fn card(&self, layout: &Layout) -> Option<PathBuf> {
+        match &layout.state {
+            Some(state) => Some(card_of(state)),
+            None => Some(self.0.root.path(CARD)).filter(|card| self.0.image && card.is_dir()),
+        }
+    }
+
+    /// Where whoever sits before the machine looks.
+    #[must_use]
+    pub fn console(&self) -> Option<PathBuf> {
+        self.0.image.then(|| self.0.root.path("/dev/console"))
+    }
+
     /// Shows a code where there is nobody yet, if the settings say so. For when the users of an older installation have
     /// been taken over.
     pub fn open_claim(&self, layout: &Layout, config: &Config) {
         if !config.kvmd.auth.claimable(layout) {
             return;
         }
-        let places = if layout.has_state() {
-            let card = layout.state.as_deref().map(card_of);
-            claim::Places { card, ..claim::Places::default() }
-        } else {
-            claim::Places {
-                card: Some(self.0.root.path("/boot/sel")).filter(|card| card.is_dir()),
-                console: Some(self.0.root.path("/dev/console")),
-                issue: Some(self.0.root.path("/run/issue.d/kvmd.issue")),
-            }
-        };
+        let issue = (!layout.has_state()).then(|| self.0.root.path("/run/issue.d/kvmd.issue"));
+        let places = claim::Places { card: self.card(layout), console: self.console(), issue };
         let claim = Claim::open(self.0.users.clone(), places, &hostname());
         *locked(&self.0.claim) = Some(claim);
     }
 
     /// Answers, beside the loop.
     pub async fn answer(&self, ask: Ask) -> Answer {
-        let inner = Arc::clone(&self.0);
-        let answered = tokio::task::spawn_blocking(move || inner.answer(ask)).await;
-        match answered {
-            Ok(Ok(told)) => Answer::System { told },
-            Ok(Err(error)) => Answer::Failed { reason: format!("{error:#}") },
-            Err(error) => Answer::Failed { reason: error.to_string() },
+        match self.told(ask).await {
+            Ok(told) => Answer::System { told },
+            Err(error) => Answer::Failed { reason: format!("{error:#}") },
         }
     }
+
+    async fn told(&self, ask: Ask) -> anyhow::Result<Told> {
+        match ask {
+            Ask::Show => {
+                return self.blocking(|inner| Ok(Told::State { state: Box::new(inner.state()) })).await;
+            }
+            Ask::CheckClaim { code } => {
+                return self.blocking(move |inner| Ok(inner.check_claim(&code.0))).await;
+            }
+            Ask::Claimed => {
+                let claimed = |inner: &Inner| {
+                    locked(&inner.claim).iter_mut().for_each(Claim::claimed);
+                    Ok(Told::Done)
+                };
+                return self.blocking(claimed).await;
+            }
+            _ if !self.0.image => return Ok(Told::NotImage),
+            _ => {}
+        }
+        let _turn = self.0.turn.lock().await;
+        let checked = check(&ask, &self.0.root);
+        if let Err(reason) = checked {
+            return Ok(Told::Invalid { reason });
+        }
+        self.change(ask).await
+    }
+
+    /// Carries out what makes sense.
+    async fn change(&self, ask: Ask) -> anyhow::Result<Told> {
+        match ask {
+            Ask::Show | Ask::CheckClaim { .. } | Ask::Claimed => {}
+            Ask::SetHostname { name } => {
+                let name = rule::hostname(&name)?;
+                self.blocking(move |inner| Ok(name::set(&inner.root, &name)?)).await?;
+            }
+            Ask::SetTimezone { name } => {
+                self.blocking(move |inner| Ok(name::set_timezone(&inner.root, name.trim())?)).await?;
+            }
+            Ask::SetSshKeys { keys } => {
+                let keys = rule::ssh_keys(&keys)?;
+                self.blocking(move |inner| Ok(ssh::set_keys(&inner.root, &keys)?)).await?;
+            }
+            Ask::AllowSshPassword { on } => {
+                self.blocking(move |inner| Ok(ssh::allow_passwords(&inner.root, on)?)).await?;
+                self.0.tools.run("systemctl", &["try-reload-or-restart", "ssh.service"]).await?;
+            }
+            Ask::TryNetwork { network } => self.try_network(network).await?,
+            Ask::ConfirmNetwork => {
+                if !network::on_trial(&self.0.root) {
+                    return Ok(Told::Invalid { reason: "no network settings are on trial".to_owned() });
+                }
+                self.blocking(|inner| Ok(network::keep(&inner.root)?)).await?;
+                *locked(&self.0.trial_ends) = None;
+                log::info!("the network settings are confirmed");
+            }
+            Ask::UndoNetwork => {
+                if !self.0.undo_network().await? {
+                    return Ok(Told::Invalid { reason: "no network settings are on trial".to_owned() });
+                }
+            }
+            Ask::Reboot => self.0.tools.run("systemctl", &["--no-block", "reboot"]).await?,
+            Ask::FactoryReset { drive } => {
+                self.blocking(move |inner| Ok(inner.mark_reset(drive)?)).await?;
+                log::warn!("factory reset{}", if drive { ", the drive's images too" } else { "" });
+                self.0.tools.run("systemctl", &["--no-block", "reboot"]).await?;
+            }
+        }
+        Ok(Told::Done)
+    }
+
+    async fn try_network(&self, wish: Network) -> anyhow::Result<()> {
+        let ends = Instant::now() + Duration::from_secs(NETWORK_TRIAL_S);
+        *locked(&self.0.trial_ends) = Some(ends);
+        let written = self.blocking(move |inner| Ok(network::write(&inner.root, &wish, true)?)).await;
+        if let Err(error) = written {
+            self.0.undo_network().await?;
+            return Err(error);
+        }
+        log::info!("network settings are on trial for {NETWORK_TRIAL_S} s");
+        let this = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep_until(ends.into()).await;
+            let _turn = this.0.turn.lock().await;
+            // A later try has an end of its own.
+            let ours = *locked(&this.0.trial_ends) == Some(ends);
+            if ours {
+                log::warn!("nobody confirmed the network settings: they are taken back");
+                if let Err(error) = this.0.undo_network().await {
+                    log::error!("the network settings cannot be taken back: {error:#}");
+                }
+            }
+        });
+        self.0.reload_network().await;
+        Ok(())
+    }
+
+    /// Does what touches files beside the loop.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> anyhow::Result<T> + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let inner = Arc::clone(&self.0);
+        tokio::task::spawn_blocking(move || work(&inner)).await?
+    }
+}
+
+/// Whether a change makes sense; says why not.
+fn check(ask: &Ask, root: &Root) -> Result<(), String> {
+    let fits = match ask {
+        Ask::SetHostname { name } => rule::hostname(name).map(drop),
+        Ask::SetTimezone { name } => match rule::timezone(name) {
+            Ok(name) if !name::is_timezone(root, name) => {
+                return Err(format!("timezone: there is no {name} here"));
+            }
+            checked => checked.map(drop),
+        },
+        Ask::SetSshKeys { keys } => rule::ssh_keys(keys).map(drop),
+        Ask::TryNetwork { network } => rule::network(network),
+        _ => Ok(()),
+    };
+    fits.map_err(|invalid| invalid.to_string())
 }
 
 /// What stands for the card's partition in a run below `--state`.
 #[must_use]
 pub fn card_of(state: &Path) -> PathBuf {
     let card = state.join("boot/sel");
-    if let Err(error) = crate::file::directory_if_missing(&card, 0o700) {
+    if let Err(error) = file::directory_if_missing(&card, 0o700) {
         log::warn!("{}: {error}", card.display());
     }
     card
 }
 
 impl Inner {
-    fn answer(&self, ask: Ask) -> anyhow::Result<Told> {
-        match ask {
-            Ask::Show => Ok(Told::State { state: Box::new(self.state()) }),
-            Ask::CheckClaim { code } => {
-                let mut claim = locked(&self.claim);
-                Ok(claim.as_mut().map_or(Told::NotImage, |claim| Told::Claim {
-                    check: claim.check(&code.0, &hostname(), Instant::now()),
-                }))
-            }
-            Ask::Claimed => {
-                locked(&self.claim).iter_mut().for_each(Claim::claimed);
-                Ok(Told::Done)
-            }
-            _ => Ok(Told::NotImage),
+    fn check_claim(&self, code: &str) -> Told {
+        let mut claim = locked(&self.claim);
+        claim.as_mut().map_or(Told::NotImage, |claim| Told::Claim {
+            check: claim.check(code, &hostname(), Instant::now()),
+        })
+    }
+
+    /// Where the next start looks. One that lost its data finds it on the card alone.
+    fn mark_reset(&self, drive: bool) -> std::io::Result<()> {
+        let text: &[u8] = if drive { b"drive\n" } else { b"settings\n" };
+        if self.root.path(DATA_LOST).exists() {
+            let card = self.root.path(CARD);
+            let open = sys::sel::Writable::open(&card)?;
+            file::replace(&card.join("factory-reset"), text, 0o600)?;
+            return open.close();
         }
+        file::replace(&self.root.path("/data/.factory-reset"), text, 0o600)
+    }
+
+    async fn undo_network(&self) -> anyhow::Result<bool> {
+        *locked(&self.trial_ends) = None;
+        let undone = network::undo(&self.root)?;
+        if undone {
+            self.reload_network().await;
+        }
+        Ok(undone)
+    }
+
+    /// Has the network read its settings; says whether all went well. What fails is logged: the trial's end asks again.
+    async fn reload_network(&self) -> bool {
+        let run = async |program: &str, arguments: &[&str]| {
+            let result = self.tools.run(program, arguments).await;
+            result.inspect_err(|error| log::warn!("the network: {error}")).is_ok()
+        };
+        let mut good = true;
+        for (interface, wanted) in network::wireless(&self.root) {
+            let unit = format!("wpa_supplicant@{interface}.service");
+            if wanted {
+                good &= run("systemctl", &["--no-block", "enable", &unit]).await;
+                good &= run("systemctl", &["--no-block", "restart", &unit]).await;
+            } else {
+                good &= run("systemctl", &["--no-block", "disable", "--now", &unit]).await;
+            }
+        }
+        good & run("networkctl", &["reload"]).await
     }
 
     fn state(&self) -> State {
+        let trial_ends = *locked(&self.trial_ends);
         State {
             image: self.image,
             release: self
@@ -140,9 +418,16 @@ impl Inner {
             slot: self.root.text("/proc/cmdline").filter(|_| self.image).and_then(|line| slot(&line)),
             hostname: hostname(),
             claimed: locked(&self.claim).as_ref().is_none_or(Claim::is_owned),
-            data_lost: self.root.path("/run/kvmd-boot/data-lost").exists(),
+            timezone: name::timezone(&self.root),
+            data_lost: self.root.path(DATA_LOST).exists(),
             stages: self.root.text("/run/kvmd-boot/stages").map_or_else(Vec::new, |text| stages(&text)),
-            ..State::default()
+            ssh: if self.image { ssh::read(&self.root) } else { client::system::Ssh::default() },
+            network: if self.image { network::told(&network::kept(&self.root)) } else { Network::default() },
+            network_trial_ms: trial_ends.map(|ends| {
+                let left = ends.saturating_duration_since(Instant::now());
+                u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
+            }),
+            interfaces: network::links(&self.root),
         }
     }
 }
@@ -179,7 +464,7 @@ fn stages(text: &str) -> Vec<Stage> {
 /// `1.234` seconds.
 fn milliseconds(seconds: &str) -> Option<u64> {
     let seconds: f64 = seconds.trim().parse().ok()?;
-    let span = std::time::Duration::try_from_secs_f64(seconds).ok()?;
+    let span = Duration::try_from_secs_f64(seconds).ok()?;
     u64::try_from(span.as_millis()).ok()
 }
 

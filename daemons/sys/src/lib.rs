@@ -4,6 +4,7 @@
 //! It keeps no state, starts no threads, and knows nothing of the appliance.
 
 pub mod beneath;
+pub mod blkpg;
 pub mod capability;
 pub mod cdrom;
 pub mod fd;

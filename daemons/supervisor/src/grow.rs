@@ -1,0 +1,200 @@
+//! The drive's partition grows to the card, at the first start and after a card was copied to a larger one.
+//!
+//! First the table ([`gpt`]), then what the kernel knows of it, then the file system, which is not mounted yet. Each step
+//! looks at what is there and does what is left to do, so a start that was cut off is gone on with by the next.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::gpt;
+use crate::tool::Tools;
+
+/// The initramfs's link to the drive's partition.
+pub const MSD: &str = "/dev/kvmd-disk/msd";
+/// Longest time for what is done to the file system: cards are large and slow.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// Less than this is not worth a change.
+const WORTH: u64 = 4 << 20;
+
+/// A partition and its disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    partition: PathBuf,
+    disk: PathBuf,
+    number: usize,
+}
+
+/// Grows the partition and its file system as far as there is room. What fails is logged: the drive is then as large as it
+/// was.
+pub async fn grow(partition: PathBuf, label: String, tools: Tools) {
+    let Ok(Some(place)) =
+        place(&partition).inspect_err(|error| log::warn!("{}: {error}", partition.display()))
+    else {
+        return;
+    };
+    let device = place.partition.clone();
+    let table = tokio::task::spawn_blocking(move || grow_partition(&place)).await;
+    match table.map_err(io::Error::other).and_then(|grown| grown) {
+        Ok(false) => {}
+        Ok(true) => log::info!("{} reaches to the end of the disk now", device.display()),
+        Err(error) => log::error!("{} cannot be made larger: {error}", device.display()),
+    }
+    if let Err(error) = grow_file_system(&device, &label, &tools).await {
+        log::error!("the file system of {} cannot be made larger: {error}", device.display());
+    }
+}
+
+/// Where the partition is; none where there is no such partition.
+fn place(partition: &Path) -> io::Result<Option<Place>> {
+    let Ok(node) = fs::canonicalize(partition) else { return Ok(None) };
+    let name = node.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let class = Path::new("/sys/class/block").join(name);
+    let Ok(number) = fs::read_to_string(class.join("partition")) else { return Ok(None) };
+    let number = number.trim().parse().map_err(io::Error::other)?;
+    // A partition's directory lies in its disk's.
+    let class = fs::canonicalize(class)?;
+    let disk = class.parent().and_then(Path::file_name).ok_or(io::ErrorKind::InvalidInput)?;
+    let disk = node.with_file_name(disk);
+    Ok(Some(Place { partition: node, disk, number }))
+}
+
+/// Says whether anything changed.
+fn grow_partition(place: &Place) -> io::Result<bool> {
+    let disk = OpenOptions::new().read(true).write(true).open(&place.disk)?;
+    let sectors = length(&disk)? / gpt::SECTOR as u64;
+    let plan = match planned(&disk, sectors, place.number) {
+        Ok(plan) => plan,
+        // A table that nobody reads is not ours to change; the drive stays as it is.
+        Err(error) => return Err(io::Error::other(error)),
+    };
+    let changed = !plan.writes.is_empty();
+    for write in &plan.writes {
+        disk.write_all_at(&write.bytes, write.lba * gpt::SECTOR as u64)?;
+        disk.sync_all()?;
+    }
+    let (first, sectors) = (plan.first * gpt::SECTOR as u64, plan.sectors * gpt::SECTOR as u64);
+    if length(&File::open(&place.partition)?)? < sectors {
+        let number = i32::try_from(place.number).map_err(io::Error::other)?;
+        sys::blkpg::resize(&disk, number, first, sectors)?;
+    }
+    Ok(changed)
+}
+
+fn planned(
+    disk: &File,
+    sectors: u64,
+    number: usize,
+) -> Result<gpt::Plan, Box<dyn std::error::Error + Send + Sync>> {
+    let mut head = vec![0; gpt::HEAD];
+    disk.read_exact_at(&mut head, 0)?;
+    Ok(gpt::plan(&head, sectors, number)?)
+}
+
+fn length(file: &File) -> io::Result<u64> {
+    use std::io::Seek as _;
+    let mut file = file;
+    file.seek(io::SeekFrom::End(0))
+}
+
+/// What a partition holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holds {
+    /// Nothing, as far as one can see.
+    Nothing,
+    /// ext2 to ext4, of so many bytes.
+    Ext { bytes: u64 },
+    /// Something else, which is not touched.
+    Other,
+}
+
+async fn grow_file_system(device: &Path, label: &str, tools: &Tools) -> io::Result<()> {
+    let file = File::open(device)?;
+    let room = length(&file)?;
+    let mut head = vec![0; 65_536];
+    file.read_exact_at(&mut head, 0)?;
+    drop(file);
+    let node = device.to_str().ok_or(io::ErrorKind::InvalidInput)?;
+    match holds(&head) {
+        Holds::Ext { bytes } if room.saturating_sub(bytes) >= WORTH => {
+            log::info!("the file system of {node} grows from {} MiB to {} MiB", bytes >> 20, room >> 20);
+            // What resize2fs asks for; whatever it repaired.
+            tools.run_for(PATIENCE, "e2fsck", &["-f", "-y", node], 0..=1).await?;
+            tools.run_for(PATIENCE, "resize2fs", &[node], 0..=0).await
+        }
+        Holds::Nothing => {
+            log::info!("{node} gets a file system");
+            tools
+                .run_for(PATIENCE, "mke2fs", &["-q", "-t", "ext4", "-m", "0", "-L", label, node], 0..=0)
+                .await
+        }
+        Holds::Ext { .. } | Holds::Other => Ok(()),
+    }
+}
+
+/// By its first 64 KiB.
+fn holds(head: &[u8]) -> Holds {
+    let number = |at: usize, bytes: usize| {
+        let field = head.get(1024 + at..1024 + at + bytes)?;
+        Some(field.iter().rev().fold(0_u64, |number, byte| (number << 8) | u64::from(*byte)))
+    };
+    if number(56, 2) == Some(0xEF53) {
+        let (low, shift) = (number(4, 4).unwrap_or(0), number(24, 4).unwrap_or(0));
+        // `64bit` of the incompatible features.
+        let high = if number(96, 4).unwrap_or(0) & 0x80 == 0 { 0 } else { number(336, 4).unwrap_or(0) };
+        let blocks = (high << 32) | low;
+        return Holds::Ext {
+            bytes: blocks
+                .saturating_mul(1024_u64.checked_shl(u32::try_from(shift).unwrap_or(64)).unwrap_or(0)),
+        };
+    }
+    if head.iter().all(|byte| *byte == 0) { Holds::Nothing } else { Holds::Other }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_there_is_told_apart() {
+        assert_eq!(holds(&vec![0; 65_536]), Holds::Nothing);
+        let mut fat = vec![0; 65_536];
+        fat[510..512].copy_from_slice(&[0x55, 0xAA]);
+        assert_eq!(holds(&fat), Holds::Other);
+        let dir = tempfile::tempdir().unwrap();
+        let image = dir.path().join("image");
+        File::create(&image).unwrap().set_len(8 << 20).unwrap();
+        let Some(mke2fs) = crate::file::program("mke2fs") else {
+            testkit::skip("mke2fs is not installed");
+            return;
+        };
+        let made = std::process::Command::new(mke2fs)
+            .args(["-q", "-t", "ext4", "-F"])
+            .arg(&image)
+            .arg("6M")
+            .status();
+        assert!(made.unwrap().success());
+        let head = fs::read(&image).unwrap();
+        assert_eq!(holds(&head[..65_536]), Holds::Ext { bytes: 6 << 20 });
+    }
+
+    #[test]
+    fn what_is_no_partition_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("file"), "").unwrap();
+        for path in ["none", "file"] {
+            assert_eq!(place(&dir.path().join(path)).unwrap(), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_table_in_a_file_is_grown_and_then_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let image = dir.path().join("disk");
+        fs::write(&image, vec![0; gpt::HEAD]).unwrap();
+        let place = Place { partition: image.clone(), disk: image, number: 1 };
+        assert!(grow_partition(&place).unwrap_err().to_string().contains("no sound table"));
+    }
+}
