@@ -29,6 +29,14 @@ board_kernel() {
     # Where kernels of Debian lay until 7.0.
     [ -d "$1/boot" ] || install -D -m 644 "$1/usr/lib/modules/$version/vmlinuz" "$1/boot/vmlinuz-$version"
     arm64_modules "$1" "$root/board/rpi4/tryboot"
+    rm -rf "$1.debs"
+    arm64_fetch "$1.debs" "$PI_FIRMWARE_SUITE" raspi-firmware
+    mkdir "$1/firmware"
+    # Its own program and, for the radios, how they are wired.
+    dpkg-deb --fsys-tarfile "$1.debs"/raspi-firmware_*.deb | tar -xf - -C "$1/firmware" --strip-components=4 ./usr/lib/raspi-firmware
+    dpkg-deb --fsys-tarfile "$1.debs"/raspi-firmware_*.deb | tar -xf - -C "$1/firmware" --strip-components=4 ./usr/lib/firmware/brcm
+    dpkg-deb -f "$1.debs"/raspi-firmware_*.deb Package Version Architecture >>"$1/.packages"
+    rm -rf "$1.debs"
 }
 
 # board_kernel_key: what of ours is in that tree
@@ -72,13 +80,7 @@ pi_overlay() {
 }
 
 # pi_firmware DIR: what runs before the kernel on a Pi 4, on the graphics processor. A Pi 5 has it on its board.
-pi_firmware() {
-    local debs=$cache/firmware.debs
-    if $update; then rm -rf "$debs"; fi
-    arm64_fetch "$debs" "$PI_FIRMWARE_SUITE" raspi-firmware
-    dpkg-deb --fsys-tarfile "$debs"/raspi-firmware_*.deb |
-        tar -xf - -C "$1" --strip-components=4 ./usr/lib/raspi-firmware/start4.elf ./usr/lib/raspi-firmware/fixup4.dat
-}
+pi_firmware() { cp "$kernel/firmware/start4.elf" "$kernel/firmware/fixup4.dat" "$1/"; }
 
 # board_sel DIR: which partition the firmware starts from, and our own part of the boot choice beside it. Both are overwritten in
 # place from now on, so they have their length: one sector. As daemons/update writes them.
@@ -96,12 +98,8 @@ pi_padded() {
 
 # board_root DIR: of the firmware for radios only that of these boards.
 board_root() {
-    local brcm=$1/usr/lib/firmware/brcm cypress=$1/usr/lib/firmware/cypress debs=$cache/firmware.debs
-    # How the radio is wired: Debian has it in the package of the firmware.
-    arm64_fetch "$debs" "$PI_FIRMWARE_SUITE" raspi-firmware
-    dpkg-deb --fsys-tarfile "$debs"/raspi-firmware_*.deb |
-        tar -xf - -C "$1" --wildcards --no-wildcards-match-slash './usr/lib/firmware/brcm/*'
-    find "$brcm" "$cypress" ! -type d ! -name '*4345[56]*' -delete
-    # One per interface is started, for those that have a network's name and password.
+    cp -n "$kernel"/firmware/brcm/* "$1/usr/lib/firmware/brcm/"
+    find "$1/usr/lib/firmware/brcm" "$1/usr/lib/firmware/cypress" ! -type d ! -name '*4345[56]*' -delete
+    # One for each interface is started, when there is a network's name and password for it.
     systemctl --root="$1" --quiet disable wpa_supplicant.service
 }
