@@ -39,4 +39,5 @@ pub mod server;
 pub mod setup;
 pub mod streamer;
 pub mod system;
+pub mod update;
 pub mod ws;

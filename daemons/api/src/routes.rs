@@ -90,6 +90,7 @@ pub fn all() -> impl Iterator<Item = &'static Entry> {
         crate::gpio::ROUTES,
         crate::gadget::ROUTES,
         crate::system::ROUTES,
+        crate::update::ROUTES,
         crate::ws::ROUTES,
     ]
     .into_iter()

@@ -14,6 +14,7 @@ use crate::{
     info::LoginNeeded,
     log::LogReader,
     pages, peer, routes, streamer, system,
+    update::upload::Uploads,
     ws::{hub::Hub, session::Heartbeat},
 };
 use actix_web::{
@@ -86,6 +87,8 @@ pub struct Handles {
     pub claim: Data<Claim>,
     /// Says that the system was changed.
     pub changed: Data<system::Changed>,
+    /// Bundles on their way in.
+    pub uploads: Data<Uploads>,
 }
 
 impl Handles {
@@ -107,7 +110,8 @@ impl Handles {
             .app_data(self.style)
             .app_data(self.supervisor)
             .app_data(self.claim)
-            .app_data(self.changed);
+            .app_data(self.changed)
+            .app_data(self.uploads);
     }
 }
 

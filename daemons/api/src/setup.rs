@@ -21,6 +21,7 @@ use crate::{
         owner::{self, Streamer},
     },
     system,
+    update::{self, upload::Uploads},
     ws::{
         hub::{Empty, Hub},
         session::Heartbeat,
@@ -119,6 +120,7 @@ pub fn start(
         msd: drive::start_msd(config, layout, &machine, &supervisor, &mut start)?,
         gpio: switches::start_gpio(config, layout, &mut start)?,
         changed: system::Changed::default(),
+        uploads: Uploads::new(config.kvmd.update.uploads.clone(), config.kvmd.update.max_size),
     };
     let empty = Empty::new(stop.child_token());
     let hub = empty.hub();
@@ -127,6 +129,8 @@ pub fn start(
     start.keep(task);
     let mut topics = topics::start(parts.sources(&streamer), &hub, Legacy(config.kvmd.events.legacy), stop);
     let asked = Supervisor::new(&config.supervisor.unix);
+    let updates = update::watch::start(asked.clone(), &parts.uploads, &hub, stop);
+    topics.push(topics::updates(updates, &hub, stop));
     topics.push(system::watch(asked, parts.changed.clone(), &hub, stop));
     start.keep(empty.start(topics, parts.hid.clone()));
     Ok(Devices { handles: parts.handles(config, layout, streamer, hub, stop), owners: start.owners, later })
@@ -142,6 +146,7 @@ struct Parts {
     msd: msd::Msd,
     gpio: gpio::Gpio,
     changed: system::Changed,
+    uploads: Uploads,
 }
 
 impl Parts {
@@ -186,6 +191,7 @@ impl Parts {
             supervisor: Data::new(Supervisor::new(&config.supervisor.unix)),
             claim: Data::new(start_claim(config, layout)),
             changed: Data::new(self.changed),
+            uploads: Data::new(self.uploads),
         }
     }
 }

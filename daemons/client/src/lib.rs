@@ -10,3 +10,4 @@ pub mod line;
 pub mod streamer;
 pub mod supervisor;
 pub mod system;
+pub mod update;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::BufReader;
 use tokio::net::UnixStream;
 
-use crate::{line, system};
+use crate::{line, system, update};
 
 /// Longest wait for an answer. Stopping a child takes as long as its deadline, so this is longer than that.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -55,6 +55,16 @@ pub enum Request {
         /// What.
         ask: system::Ask,
     },
+    /// About updates.
+    Update {
+        /// What.
+        ask: update::Ask,
+    },
+    /// Whoever looks whether the streamer works needs it, or does so no more; viewers are not disturbed.
+    HoldStreamer {
+        /// Needs it.
+        on: bool,
+    },
     /// Stop everything, the supervisor included.
     Stop,
 }
@@ -79,6 +89,11 @@ pub enum Answer {
     System {
         /// What.
         told: system::Told,
+    },
+    /// About updates.
+    Update {
+        /// What.
+        told: update::Told,
     },
     /// This user may not ask that.
     Refused,
@@ -393,6 +408,27 @@ impl Supervisor {
         }
     }
 
+    /// Asks about updates.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; what is told, be it a refusal, is none.
+    pub async fn update(&self, ask: update::Ask) -> Result<update::Told, Error> {
+        match self.request(&Request::Update { ask }).await? {
+            Answer::Update { told } => Ok(told),
+            other => Err(failed(other)),
+        }
+    }
+
+    /// Has the streamer run for whoever looks whether it works, or no more.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub async fn hold_streamer(&self, on: bool) -> Result<(), Error> {
+        self.done(&Request::HoldStreamer { on }).await
+    }
+
     async fn done(&self, request: &Request) -> Result<(), Error> {
         match self.request(request).await? {
             Answer::Done => Ok(()),
@@ -406,9 +442,11 @@ fn failed(answer: Answer) -> Error {
         Answer::Refused => Error::Refused,
         Answer::Failed { reason } | Answer::Malformed { reason } => Error::Failed(reason),
         Answer::Unknown { service } => Error::Failed(format!("no service {service:?}")),
-        Answer::Done | Answer::Status { .. } | Answer::Gadget { .. } | Answer::System { .. } => {
-            Error::NoAnswer
-        }
+        Answer::Done
+        | Answer::Status { .. }
+        | Answer::Gadget { .. }
+        | Answer::System { .. }
+        | Answer::Update { .. } => Error::NoAnswer,
     }
 }
 
@@ -431,6 +469,8 @@ mod tests {
             (Request::ConnectGadget { on: false }, r#"{"verb":"connect_gadget","on":false}"#),
             (Request::ReplugGadget, r#"{"verb":"replug_gadget"}"#),
             (Request::System { ask: system::Ask::Show }, r#"{"verb":"system","ask":{"do":"show"}}"#),
+            (Request::Update { ask: update::Ask::Show }, r#"{"verb":"update","ask":{"do":"show"}}"#),
+            (Request::HoldStreamer { on: true }, r#"{"verb":"hold_streamer","on":true}"#),
             (Request::Stop, r#"{"verb":"stop"}"#),
         ] {
             assert_eq!(serde_json::to_string(&request).unwrap(), text);

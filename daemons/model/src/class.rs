@@ -62,6 +62,11 @@ classes! {
         Client = "ClientError"
         Http = "HttpError"
         NotImage = "NotImageError"
+        UpdateBundle = "UpdateBundleError"
+        UpdateSignature = "UpdateSignatureError"
+        UpdateBoard = "UpdateBoardError"
+        UpdateVersion = "UpdateVersionError"
+        UpdateNothing = "UpdateNothingError"
     ;
     401 Unauthorized = "UnauthorizedError" ;
     403 Forbidden = "ForbiddenError" NotClaimed = "NotClaimedError" ;
@@ -70,10 +75,12 @@ classes! {
         MsdIsBusy = "MsdIsBusyError"
         GpioChannelIsBusy = "GpioChannelIsBusyError"
         AlreadyClaimed = "AlreadyClaimedError"
+        UpdateIsBusy = "UpdateIsBusyError"
     ;
     429 ClaimThrottled = "ClaimThrottledError" ;
-    500 Internal = "InternalError" Msd = "MsdError" ;
+    500 Internal = "InternalError" Msd = "MsdError" Update = "UpdateError" ;
     503 Unavailable = "UnavailableError" ;
+    507 UpdateNoSpace = "UpdateNoSpaceError" ;
 }
 
 #[cfg(test)]

@@ -87,6 +87,8 @@ pub const ATX: &str = "atx";
 pub const MSD: &str = "msd";
 /// Section 7.6.
 pub const STREAMER: &str = "streamer";
+/// How updates stand. Our own.
+pub const UPDATE: &str = "update";
 /// Section 7.7.
 pub const OCR: &str = "ocr";
 

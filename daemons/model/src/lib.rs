@@ -7,7 +7,7 @@
 //! - [`envelope`]: the frame around every JSON answer, and the table from error class to HTTP status;
 //! - [`check`]: what a parameter may look like (section 4 of the contract);
 //! - one module per state object (section 7): [`info`], [`hid`], [`atx`], [`gpio`], [`msd`], [`streamer`],
-//!   [`ocr`]; each knows its full event and the difference between two states;
+//!   [`ocr`], and our own [`update`]; each knows its full event and the difference between two states;
 //! - [`event`]: names of what the server sends; [`legacy`]: the complete events of the old generation;
 //! - [`client_event`]: what a WebSocket client may send, JSON and binary (sections 6.4 and 6.5).
 //!
@@ -26,6 +26,7 @@ pub mod legacy;
 pub mod msd;
 pub mod ocr;
 pub mod streamer;
+pub mod update;
 
 pub use class::ErrorClass;
 pub use event::Event;

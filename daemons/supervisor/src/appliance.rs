@@ -146,6 +146,19 @@ impl Appliance {
         format!("{scheme}://{}/", SocketAddr::new(host, port))
     }
 
+    /// Where the web is asked on this machine, and whether that is over TLS; `None` when the settings want no web.
+    #[must_use]
+    pub fn web(&self) -> Option<(SocketAddr, bool)> {
+        let (sockets, tls) = if self.https.is_empty() { (&self.http, false) } else { (&self.https, true) };
+        let address = sockets.iter().find_map(|socket| socket.local_addr().ok())?;
+        let host = match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        Some((SocketAddr::new(host, address.port()), tls))
+    }
+
     /// The services in starting order, journald (which is started earlier) left out.
     #[must_use]
     pub fn units(self: &Rc<Self>, target: Option<(Vec<OsString>, Hands)>) -> Vec<Unit> {

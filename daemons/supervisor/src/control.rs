@@ -64,7 +64,11 @@ impl Policy {
             Request::Restart { service } => uid == self.kvmd && service == crate::STREAMER,
             // It lets people in, and carries out what its administrators wish.
             Request::System { ask } => uid == self.kvmd || (ask.looks() && gid == self.socket_gid),
-            Request::Stop => false,
+            // It is the face of updates; what is root's, it may not.
+            Request::Update { ask } => {
+                (uid == self.kvmd && !ask.is_roots()) || (ask.looks() && gid == self.socket_gid)
+            }
+            Request::HoldStreamer { .. } | Request::Stop => false,
         }
     }
 }
@@ -108,8 +112,13 @@ async fn talk(stream: UnixStream, policy: Policy, calls: &mpsc::Sender<Call>) ->
         };
         let answer = if policy.allows(uid, gid, &request) {
             // Looking is not worth a line, doing is.
-            let looks = matches!(&request, Request::System { ask } if ask.looks());
-            if !looks && !matches!(request, Request::Status | Request::Gadget) {
+            let looks = match &request {
+                Request::System { ask } => ask.looks(),
+                Request::Update { ask } => ask.looks(),
+                _ => false,
+            };
+            let quiet = matches!(request, Request::Status | Request::Gadget | Request::HoldStreamer { .. });
+            if !looks && !quiet {
                 log::info!("user {uid} asks: {request:?}");
             }
             ask(request, uid, calls).await
@@ -134,6 +143,7 @@ async fn ask(request: Request, uid: u32, calls: &mpsc::Sender<Call>) -> Answer {
 mod tests {
     use super::*;
     use client::system::Ask;
+    use client::update;
 
     const POLICY: Policy = Policy { own: 0, kvmd: 960, socket_gid: 960 };
 
@@ -156,12 +166,20 @@ mod tests {
             Request::ReplugGadget,
             Request::System { ask: Ask::Show },
             Request::System { ask: Ask::Reboot },
+            Request::Update { ask: update::Ask::Show },
+            Request::Update { ask: update::Ask::Restart },
+            Request::Update { ask: update::Ask::MarkGood },
+            Request::HoldStreamer { on: true },
             Request::Stop,
         ];
         let allowed = |uid, gid| all.iter().filter(|request| POLICY.allows(uid, gid, request)).count();
-        assert_eq!(allowed(0, 0), 13);
-        assert_eq!(allowed(960, 960), 11, "kvmd: all but restarting itself and stopping everything");
-        assert_eq!(allowed(1000, 960), 3, "a member of the group: how everything is");
+        assert_eq!(allowed(0, 0), 17);
+        assert_eq!(
+            allowed(960, 960),
+            13,
+            "kvmd: all but restarting itself, judging releases, and stopping everything"
+        );
+        assert_eq!(allowed(1000, 960), 4, "a member of the group: how everything is");
         assert_eq!(allowed(961, 961), 0, "the streamer: nothing");
     }
 

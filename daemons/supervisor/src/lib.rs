@@ -51,6 +51,7 @@ pub mod storage;
 pub mod system;
 pub mod target;
 pub mod tool;
+pub mod update;
 
 /// The API daemon: its service's and its program's name.
 pub const KVMD: &str = "kvmd";

@@ -29,6 +29,7 @@ use supervisor::storage::Storage;
 use supervisor::system::{Root, System};
 use supervisor::target::{self, Hands};
 use supervisor::tool::Tools;
+use supervisor::update::Updates;
 use supervisor::{JOURNALD, exec_child, launch, preseed};
 use tokio::sync::mpsc;
 
@@ -160,7 +161,7 @@ async fn supervise(
         programs: flags.programs,
     };
     let (tools, jobs) = Tools::new();
-    let system = System::new(Root::new("/"), &layout, &config, tools);
+    let system = System::new(Root::new("/"), &layout, &config, tools.clone());
     system.first();
     preseed::apply(&system, &layout, &config, &accounts);
     let storage = find_storage(&layout, &config, &accounts);
@@ -198,6 +199,7 @@ async fn supervise(
         let_go: let_go(hands, gadget.clone(), appliance.lines().cloned(), Chip::new(&config)),
         gadget,
         system: system.clone(),
+        updates: Updates::start(&config, &appliance, tools).await,
         jobs,
         renew: Box::new(move || renewing.renew()),
         on_ready: Box::new(move || url.iter().for_each(|url| print(url))),

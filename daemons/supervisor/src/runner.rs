@@ -21,7 +21,7 @@ use nix::unistd::Pid;
 use tokio::net::UnixDatagram;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use self::drive::{Check, locked, storage_row};
 use crate::account::Accounts;
@@ -34,6 +34,7 @@ use crate::socket::{self, Owner};
 use crate::storage::{Shown, Storage};
 use crate::system::System;
 use crate::tool::Job;
+use crate::update::Updates;
 use crate::{KVMD, STREAMER};
 
 /// How often the certificate is looked at: soon after the start the machine gets its addresses.
@@ -45,6 +46,9 @@ const GADGET_CLOSES: Duration = Duration::from_secs(3);
 
 /// Longest wait for devices to be at rest before the next `kvmd` starts.
 const AT_REST: Duration = Duration::from_secs(2);
+
+/// Longest wait for the boot choice to be written.
+const UPDATE_ENDS: Duration = Duration::from_secs(3);
 
 /// Words of children that wait for their turn.
 const HEARD: usize = 64;
@@ -212,6 +216,8 @@ pub struct Parts {
     pub gadget: Option<Gadget>,
     /// The system itself.
     pub system: System,
+    /// New releases of the system.
+    pub updates: Updates,
     /// Programs to be run for a moment.
     pub jobs: mpsc::Receiver<Job>,
     /// Looks at the certificate; true when there is a new one.
@@ -237,6 +243,11 @@ pub struct Runner {
     /// Of which unit, after which of its processes the device is at rest.
     rested: mpsc::Receiver<(usize, u64)>,
     rest: mpsc::Sender<(usize, u64)>,
+    /// Who needs the streamer: viewers, and whoever looks whether it works.
+    viewed: bool,
+    held: bool,
+    /// A trial is told that this stop is orderly.
+    ending: Option<JoinHandle<()>>,
     /// When everything that is left is killed; set by the stop.
     give_up_at: Option<Instant>,
     announced: BTreeMap<&'static str, bool>,
@@ -263,6 +274,9 @@ impl Runner {
             hear,
             rested,
             rest,
+            viewed: false,
+            held: false,
+            ending: None,
             give_up_at: None,
             announced: BTreeMap::new(),
         }
@@ -540,8 +554,18 @@ impl Runner {
     async fn answer(&mut self, call: Call) {
         let answer = match call.request {
             Request::Status => Answer::Status { status: self.status() },
-            Request::StartStreamer => self.want(STREAMER, Event::Want).await,
-            Request::StopStreamer => self.want(STREAMER, Event::Unwant).await,
+            Request::StartStreamer => {
+                self.viewed = true;
+                self.want_streamer().await
+            }
+            Request::StopStreamer => {
+                self.viewed = false;
+                self.want_streamer().await
+            }
+            Request::HoldStreamer { on } => {
+                self.held = on;
+                self.want_streamer().await
+            }
             Request::Restart { service } => {
                 let known = self.units.iter().find(|unit| unit.name == service).map(|unit| unit.name);
                 match known {
@@ -569,6 +593,11 @@ impl Runner {
                 tokio::spawn(async move { call.answer.send(system.answer(ask).await) });
                 return;
             }
+            Request::Update { ask } => {
+                let updates = self.parts.updates.clone();
+                tokio::spawn(async move { call.answer.send(updates.answer(ask).await) });
+                return;
+            }
             Request::Stop => {
                 self.parts.life.stop().cancel();
                 Answer::Done
@@ -576,6 +605,11 @@ impl Runner {
         };
         // Somebody who hung up does not want to know.
         let _ = call.answer.send(answer);
+    }
+
+    async fn want_streamer(&mut self) -> Answer {
+        let event = if self.viewed || self.held { Event::Want } else { Event::Unwant };
+        self.want(STREAMER, event).await
     }
 
     async fn want(&mut self, name: &'static str, event: Event) -> Answer {
@@ -638,6 +672,8 @@ impl Runner {
         log::info!("stopping everything");
         self.parts.life.notifier().stopping();
         self.give_up_at = Some(Instant::now() + self.parts.shutdown);
+        let updates = self.parts.updates.clone();
+        self.ending = Some(tokio::spawn(async move { updates.end().await }));
     }
 
     /// Stops the last service that still runs; false when none does. The next one's turn comes when it has ended.
@@ -654,6 +690,11 @@ impl Runner {
 
     /// Leaves nothing behind.
     async fn end(&mut self) {
+        if let Some(ending) = self.ending.take()
+            && tokio::time::timeout(UPDATE_ENDS, ending).await.is_err()
+        {
+            log::warn!("the boot choice takes too long: a trial may count as failed");
+        }
         // Whatever escaped its group by starting a session of its own has become our child by now.
         for _ in 0..100 {
             let left = children();

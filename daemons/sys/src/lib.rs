@@ -10,6 +10,7 @@ pub mod cdrom;
 pub mod fd;
 pub mod futex;
 pub mod hidraw;
+pub mod lease;
 pub mod memfd;
 pub mod mmap;
 pub mod pass;

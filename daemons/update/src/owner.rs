@@ -49,6 +49,8 @@ pub trait Machine: Send + Sync {
     fn install<'a>(&'a self, bundle: &'a str, progress: mpsc::Sender<Line>) -> Boxed<'a, Result<(), String>>;
     /// Whether the appliance can serve; why not.
     fn probe(&self) -> Boxed<'_, Result<(), String>>;
+    /// A trial goes on after a restart that is not ours: has a firmware that has to be asked try the same slot again.
+    fn try_again(&self);
     /// Restarts the machine orderly; `trial` asks a firmware that has to be asked for the slot that is to be tried.
     fn restart(&self, trial: bool) -> Boxed<'_, Result<(), String>>;
 }
@@ -76,10 +78,10 @@ type Reply = oneshot::Sender<Result<(), Error>>;
 /// What those who work beside the task report.
 #[derive(Debug)]
 enum Report {
-    /// A bundle is let in, and whoever asked for it was told.
-    Fits(String),
-    /// It is not, and whoever asked for it was told.
-    Unfit(crate::state::Problem),
+    /// A bundle is let in. Whoever asked for it is told when that shows.
+    Fits(String, Reply),
+    /// It is not.
+    Unfit(Error, Reply),
     Progress(Line),
     Written(Result<(), String>),
     Judged(Result<(), String>),
@@ -269,8 +271,12 @@ impl Owner {
             }
             Call::End(reply) => {
                 let slot = self.slot;
-                if let Err(error) = self.change(move |choice| Ok(choice.with_orderly_end(slot))).await {
-                    log::warn!("{error}");
+                match self.change(move |choice| Ok(choice.with_orderly_end(slot))).await {
+                    Ok(choice) if choice.trial == Some(slot) && self.loader == Loader::Firmware => {
+                        self.machine.try_again();
+                    }
+                    Ok(_) => {}
+                    Err(error) => log::warn!("{error}"),
                 }
                 let _ = reply.send(());
             }
@@ -279,10 +285,12 @@ impl Owner {
 
     async fn hear(&mut self, report: Report) {
         match report {
-            Report::Fits(version) => {
+            Report::Fits(version, reply) => {
                 self.set_phase(Phase::Installing { version, percent: 0, message: String::new() });
+                drop(reply.send(Ok(())));
             }
-            Report::Unfit(problem) => {
+            Report::Unfit(error, reply) => {
+                let problem = error.problem();
                 self.finish_bundle();
                 self.record(
                     &self.wanted_version(),
@@ -292,6 +300,7 @@ impl Owner {
                 );
                 self.state.send_modify(|state| state.problem = Some(problem));
                 self.set_phase(self.resting().await);
+                drop(reply.send(Err(error)));
             }
             Report::Progress(Line::Progress { percent, message }) => self.state.send_modify(|state| {
                 if let Phase::Installing { percent: shown, message: text, .. } = &mut state.phase {
@@ -442,7 +451,7 @@ impl Owner {
             self.state.send_modify(|state| state.problem = Some(problem));
             return self.set_phase(Phase::Idle);
         }
-        log::error!("release {version} is not good: {why}. The one before comes back");
+        log::error!("release {version} is rolled back: {why}");
         self.record(&version, slot, Outcome::RolledBack, Some(why));
         if let Err(error) = self.change(|choice| Ok(choice.with_failed_trial())).await {
             log::error!("{error}");
@@ -462,7 +471,7 @@ impl Owner {
             "it ended without having proved itself: a crash, a hang, or the power failed".to_owned()
         });
         let _ = fs::remove_file(&self.settings.failure);
-        log::error!("release {version} was tried and is given up: {reason}");
+        log::error!("release {version} was tried and is rolled back: {reason}");
         self.record(&version, slot, Outcome::RolledBack, Some(&reason));
         if let Err(error) = self.change(|choice| Ok(choice.with_failed_trial())).await {
             log::error!("{error}");
@@ -605,15 +614,11 @@ impl Work {
             Ok(version) => version,
             Err(unfit) => {
                 log::warn!("a bundle is refused: {unfit}");
-                let error = Error::from(unfit);
-                tell(Report::Unfit(error.problem())).await;
-                drop(reply.send(Err(error)));
-                return;
+                return tell(Report::Unfit(unfit.into(), reply)).await;
             }
         };
         log::info!("release {version} is being installed");
-        tell(Report::Fits(version.to_string())).await;
-        drop(reply.send(Ok(())));
+        tell(Report::Fits(version.to_string(), reply)).await;
         let (progress, mut lines) = mpsc::channel(16);
         let forward = async {
             while let Some(line) = lines.recv().await {

@@ -14,6 +14,7 @@ struct Script {
     marks: bool,
     probe: Result<(), String>,
     restarts: Vec<bool>,
+    again: bool,
     upload: bool,
 }
 
@@ -70,6 +71,10 @@ impl Machine for Fake {
         Box::pin(async { self.get(|script| script.probe.clone()) })
     }
 
+    fn try_again(&self) {
+        self.set(|script| script.again = true);
+    }
+
     fn restart(&self, trial: bool) -> Boxed<'_, Result<(), String>> {
         self.set(|script| script.restarts.push(trial));
         Box::pin(async { Ok(()) })
@@ -114,6 +119,7 @@ impl Image {
             marks: true,
             probe: Ok(()),
             restarts: Vec::new(),
+            again: false,
             upload: true,
         };
         let sel = Sel::new(&boot);
@@ -382,6 +388,19 @@ async fn a_pis_firmware_is_asked_for_the_trial_and_a_trial_that_ends_is_noticed(
     // The trial panics; the firmware starts the primary.
     let update = image.start().await;
     phase(&update, |phase| matches!(phase, Phase::RolledBack { .. })).await;
+    // One is restarted by a person before it has proved itself.
+    update.install(Source::Upload).await.unwrap();
+    phase(&update, is_ready).await;
+    update.restart().await.unwrap();
+    image.runs("b", "0.2.0");
+    image.machine.set(|script| script.probe = Err("not yet".to_owned()));
+    let update = image.start().await;
+    phase(&update, |phase| *phase == Phase::Trial).await;
+    update.end().await;
+    assert!(image.machine.get(|script| script.again) && !image.choice().tried);
+    image.runs("a", "0.1.0");
+    image.machine.set(|script| script.probe = Ok(()));
+    let update = image.start().await;
     // The next one is good: from then on the firmware starts it by itself.
     update.install(Source::Upload).await.unwrap();
     phase(&update, is_ready).await;

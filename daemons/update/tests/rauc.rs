@@ -1,5 +1,7 @@
 //! Bundles of the real `rauc`, signed with keys as `scripts/make-keys` makes them: who is trusted, and what is said of the rest.
 
+#![expect(clippy::unwrap_used, reason = "a test says by a panic what is wrong")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -27,7 +29,7 @@ impl Desk {
         fs::create_dir(desk.path("from")).unwrap();
         for (name, byte) in [("root.squashfs", 1_u8), ("boot.vfat", 2)] {
             let noise: Vec<u8> =
-                (0..200_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8 ^ byte).collect();
+                (0..200_000_u32).map(|at| at.wrapping_mul(2_654_435_761).to_le_bytes()[1] ^ byte).collect();
             fs::write(desk.path("from").join(name), noise).unwrap();
         }
         Some(desk)

@@ -11,6 +11,7 @@ import { bindPower } from "./power.js";
 import { Screen } from "./screen.js";
 import { Socket } from "./socket.js";
 import { Store } from "./store.js";
+import { UpdateMenu } from "./update.js";
 
 /** @template {HTMLElement} T @param {string} id @returns {T} */
 const byId = (id) => /** @type {T} */ (document.getElementById(id));
@@ -82,6 +83,7 @@ bindSystemMenu();
 bindLights(document, store);
 bindPower(byId("power"), store);
 new DriveMenu(byId("drive"), store);
+new UpdateMenu(byId("update"), store);
 new Screen(picture, byId("notice"), store);
 bindKeyboard(stage, send);
 bindPointer(stage, picture, send);

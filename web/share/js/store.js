@@ -5,7 +5,7 @@
 /** @typedef {Record<string, any>} State */
 
 /** The key whose presence says that an event is complete. @type {Record<string, string>} */
-const FULL_MARKER = { gpio: "model", hid: "enabled", atx: "enabled", msd: "enabled", streamer: "features", ocr: "enabled" };
+const FULL_MARKER = { gpio: "model", hid: "enabled", atx: "enabled", msd: "enabled", streamer: "features", ocr: "enabled", update: "release" };
 
 /** Subsystems whose event is one level deeper than the others: merged by path. */
 const DEEP = new Set(["msd", "gpio", "hid"]);

@@ -100,6 +100,18 @@ pub fn start(sources: Sources, hub: &Hub, legacy: Legacy, stop: &CancellationTok
     ]
 }
 
+/// How updates of the system stand; the old generation knows nothing of them.
+pub fn updates(
+    states: watch::Receiver<Option<model::update::State>>,
+    hub: &Hub,
+    stop: &CancellationToken,
+) -> Full {
+    let events = |state: &Option<model::update::State>, change: Option<Event>| {
+        change.or_else(|| state.as_ref().map(model::update::full)).into_iter().collect()
+    };
+    Feed::new(states, Clone::clone, model::update::diff, events).start(hub, stop)
+}
+
 /// One subsystem's state on its way to clients.
 struct Feed {
     full: Full,
