@@ -88,9 +88,9 @@ fn install(config: &config::Config, bundle: &str, console: &mut Console<'_>) -> 
     let redraw = std::io::stdout().is_terminal();
     let mut show = |text: &str| -> std::io::Result<()> {
         if redraw {
-            write!(console.out, "\r\x1b[K{text}")?
+            write!(console.out, "\r\x1b[K{text}")?;
         } else {
-            writeln!(console.out, "{text}")?
+            writeln!(console.out, "{text}")?;
         }
         console.out.flush()
     };
