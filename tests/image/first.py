@@ -5,16 +5,13 @@ Done once in a run; what was seen is kept for the tests to judge, and the machin
 
 import dataclasses
 import re
-import time
+import ssl
 
 import disk
+import page
 import requests
-from appliance import ROOT
 from machine import PASSWORD, Machine, overlay, patience, public_key
-from playwright.sync_api import expect, sync_playwright
 
-SHOTS = ROOT / ".cache/screenshots"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 # Larger than the image: the last partition has room to grow into.
 SIZE = "4G"
 NAME, ZONE = "rack-7", "Europe/Berlin"
@@ -43,7 +40,7 @@ def start(image, place):
         machine.wait_ssh()
         facts["sel"] = machine.ssh("ls -l /boot/sel; cat /boot/sel/claim-code.txt; cat /boot/sel/kvm.yaml", check=False)[1]
         facts["own"] = own(machine)
-        facts["claim"] = claim(machine, facts["console"])
+        facts["claim"] = page.claim(machine, facts["console"], NAME, ZONE)
         facts["kernel's"] = machine.ssh("cat /run/kvmd-boot/stages; systemd-analyze time; systemd-analyze critical-chain kvmd-supervisor.service")
         frozen = machine.freeze(place / "frozen")
     except BaseException:
@@ -85,47 +82,4 @@ def own(machine):
 
 
 def certificate(machine):
-    import ssl
-
     return ssl.get_server_certificate(("127.0.0.1", machine.https_port))
-
-
-def claim(machine, code):
-    """Claims the appliance in a browser; what the pages were called, and how long it took."""
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    began = time.monotonic()
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", headless=True, args=FLAGS)
-        context = chromium.new_context(ignore_https_errors=True, locale="en-US", viewport={"width": 1280, "height": 800})
-        context.set_default_timeout(patience(120) * 1000)
-        expect.set_options(timeout=patience(120) * 1000)
-        page = context.new_page()
-        problems = []
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.goto(machine.url + "/")
-        first_url = page.url
-        page.screenshot(path=SHOTS / "image-claim.png")
-        fill_claim(page, code)
-        page.screenshot(path=SHOTS / "image-claim-filled.png")
-        page.locator("#claim button.main").click()
-        expect(page).to_have_url(f"{machine.url}/")
-        expect(page.locator("#stage")).to_be_visible()
-        expect(page.locator("#banner")).to_be_hidden()
-        page.wait_for_function("document.getElementById('picture').naturalWidth > 100 && document.getElementById('notice').hidden")
-        seen = page.evaluate("document.getElementById('picture').naturalWidth")
-        page.screenshot(path=SHOTS / "image-console.png")
-        done = {"first page": first_url.removeprefix(machine.url), "last page": page.url.removeprefix(machine.url), "problems": problems}
-        done["picture"] = seen
-        done["seconds"] = time.monotonic() - began
-        chromium.close()
-    return done
-
-
-def fill_claim(page, code):
-    # What the device says of itself comes after the page.
-    expect(page.locator("[name=hostname]")).not_to_have_value("")
-    page.locator("[name=code]").fill(code)
-    page.locator("[name=passwd]").fill(PASSWORD)
-    page.locator("[name=hostname]").fill(NAME)
-    page.locator("[name=timezone]").select_option(ZONE)
-

@@ -3,6 +3,7 @@
 import dataclasses
 import time
 
+import page
 import updating
 
 
@@ -17,7 +18,7 @@ class Second:
 
 
 def update(frozen, releases, place):
-    """To the next release by the web face, with every write on record; then back by kvmctl, without."""
+    """To the next release by the web page, with every write on record; then back by kvmctl, without."""
     place.mkdir(parents=True, exist_ok=True)
     bundle = releases.good()
     told = {}
@@ -27,10 +28,12 @@ def update(frozen, releases, place):
         machine.wait_ssh()
         told["facts before"] = updating.facts(machine)
         told["before"] = updating.state(machine)
-        told["installed"] = updating.install(machine, bundle)
         start = len(machine.serial.lines)
+        with machine.socket() as socket:
+            told["page"] = page.update(machine, bundle)
+            told["shown"] = [event["event"] for event in socket.events if event["event_type"] == "update"]
         began = time.monotonic()
-        updating.restart(machine)
+        updating.wait_restarted(machine, start)
         told["restart"] = time.monotonic() - began
         told["on trial"] = updating.state(machine)
         updating.wait_good(machine)

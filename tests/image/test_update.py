@@ -12,8 +12,7 @@ from machine import patience
 
 def test_an_update_starts_the_other_slot_and_is_found_good(updated, releases):
     told = updated.told
-    for name in ("upload", "install"):
-        print(f"{told['installed'][name]:7.1f} s  {name}")
+    print(f"{told['page']['seconds']:7.1f} s  from opening the page until it is installed")
     print(f"{told['restart']:7.1f} s  restart to the first HTTPS answer\n{told['good after']:7.1f} s  restart to the health check's word")
     updating.show(told["after"])
     assert told["slots"] == ["b"]
@@ -21,8 +20,11 @@ def test_an_update_starts_the_other_slot_and_is_found_good(updated, releases):
 
 
 def test_its_progress_is_shown(updated):
-    shown = [event["percent"] for event in updated.told["installed"]["shown"] if event["state"] == "installing"]
+    shown = [event["percent"] for event in updated.told["shown"] if event["state"] == "installing"]
     assert len(set(shown)) >= 3 and shown == sorted(shown), shown
+    said = updated.told["page"]["said"]
+    print("\n".join(said))
+    assert len(said) >= 3 and updated.told["page"]["problems"] == []
 
 
 def test_settings_and_users_survive_it(updated):
