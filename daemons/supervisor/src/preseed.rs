@@ -28,7 +28,7 @@ use nix::fcntl::OFlag;
 
 use crate::account::Accounts;
 use crate::system::System;
-use crate::{claim, file};
+use crate::{claim, file, password};
 
 /// The file.
 pub const FILE: &str = "kvm.yaml";
@@ -144,6 +144,8 @@ fn own(
     file::directory(&layout.var, 0o755)?;
     file::directory(&state, 0o700)?;
     accounts.give(&state, accounts.kvmd.uid, accounts.kvmd.gid)?;
+    // What a first start makes beside the users, it makes only while there is no file of them.
+    password::first(layout, config, accounts)?;
     let mut entries = Entries::read_or_new(path)?;
     entries.put(user, &hash.0);
     file::replace(path, entries.text().as_bytes(), 0o600)?;

@@ -87,6 +87,7 @@ fn a_card_sets_an_appliance_up_and_is_wiped() {
     let accounts = crate::account::tests::found();
     apply(&system, &layout, &config, &accounts);
     assert!(auth::htpasswd::has_users(&config.kvmd.auth.internal.file));
+    assert_eq!(fs::read(layout.kvmd_state().join("totp.secret")).unwrap(), b"", "no codes are asked for");
     let read = |path: &str| fs::read_to_string(dir.path().join(path)).unwrap();
     assert_eq!(read("etc/hostname"), "rack-7\n");
     assert_eq!(read("root/.ssh/authorized_keys"), format!("{KEY}\n"));

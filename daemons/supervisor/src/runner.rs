@@ -37,8 +37,12 @@ use crate::tool::Job;
 use crate::update::Updates;
 use crate::{KVMD, STREAMER};
 
-/// How often the certificate is looked at: soon after the start the machine gets its addresses.
+/// How often the certificate is looked at.
 const RENEWAL: Duration = Duration::from_secs(60);
+/// How often at first, and how many times: soon after the start the machine gets its addresses, and whoever comes then
+/// should be shown the certificate that stays.
+const EARLY_RENEWAL: Duration = Duration::from_secs(2);
+const EARLY_RENEWALS: u32 = 30;
 /// A beat for nobody in particular, and how long the killed are waited for.
 const LONG: Duration = Duration::from_secs(3600);
 /// Longest wait for the USB gadget to come to rest.
@@ -290,7 +294,8 @@ impl Runner {
     pub async fn run(mut self) -> io::Result<()> {
         let mut children = signal(SignalKind::child())?;
         let stop = self.parts.life.stop().clone();
-        let mut renewal = tokio::time::interval(RENEWAL);
+        let mut renewal = tokio::time::interval(EARLY_RENEWAL);
+        let mut early = EARLY_RENEWALS;
         renewal.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         renewal.tick().await;
         let period = self.parts.life.watchdog().map_or(LONG, |limit| limit / 3);
@@ -327,8 +332,14 @@ impl Runner {
                 Some(()) = storage_due.recv() => self.open_storage(),
                 () = until(due) => self.tick().await,
                 _ = beat.tick() => self.parts.life.notifier().alive(),
-                _ = renewal.tick() => if (self.parts.renew)() {
-                    self.restart(KVMD).await;
+                _ = renewal.tick() => {
+                    early = early.saturating_sub(1);
+                    if early == 0 {
+                        renewal.reset_after(RENEWAL);
+                    }
+                    if (self.parts.renew)() {
+                        self.restart(KVMD).await;
+                    }
                 },
             }
         }
