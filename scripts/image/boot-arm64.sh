@@ -7,7 +7,7 @@
 # shellcheck disable=SC2154
 
 need_qemu qemu-system-aarch64 qemu-system-arm
-need_packages curl mtools device-tree-compiler gawk
+need_packages curl mtools device-tree-compiler fdisk
 [ "$accel" = tcg ] || die "--accel $accel: another machine's processor is always emulated"
 ! $direct || die "--direct: it always is"
 
@@ -36,7 +36,7 @@ fi
 # partition N: mtools' name for it
 partition() {
     local start
-    start=$(sfdisk --dump "$disk" 2>/dev/null | gawk -v want="$1" -F'[=, ]+' '/start=/ && ++number == want { print $3 }')
+    start=$(sfdisk --dump "$disk" 2>/dev/null | sed -n 's/.*start= *\([0-9]*\),.*/\1/p' | sed -n "${1}p")
     [ -n "$start" ] || die "$disk has no partition $1"
     printf '%s@@%s\n' "$disk" "$((start * 512))"
 }
