@@ -173,6 +173,10 @@ impl Entries {
 /// Whether a file has users. One that cannot be read is taken for one that has: what cannot be seen is not given away.
 #[must_use]
 pub fn has_users(path: &Path) -> bool {
+    // Root asks too, of a directory that is not its own: what is no file might keep it waiting for ever.
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return true;
+    }
     match Entries::read(path) {
         Ok(entries) => entries.entries().next().is_some(),
         Err(Error::Read { source, .. }) => source.kind() != std::io::ErrorKind::NotFound,
@@ -213,6 +217,28 @@ mod tests {
 
     fn key() -> DecoyKey {
         DecoyKey::new().unwrap()
+    }
+
+    #[test]
+    fn what_cannot_be_seen_has_users_and_what_is_not_there_has_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("htpasswd");
+        assert!(!has_users(&path));
+        for (text, has) in [("", false), ("# nobody\n", false), ("a:x\n", true), ("\u{0}:", true)] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(has_users(&path), has, "{text:?}");
+        }
+        std::fs::write(&path, b"\xff\xfe").unwrap();
+        assert!(has_users(&path), "not text");
+        assert!(has_users(dir.path()), "not a file");
+    }
+
+    #[test]
+    fn a_hash_made_elsewhere_replaces_the_user_s() {
+        let mut entries = Entries::parse("# c\na:1\nb:2\na:3\n");
+        entries.put("a", "$6$x");
+        entries.put("c", "$6$y");
+        assert_eq!(entries.text(), "# c\nb:2\na:$6$x\nc:$6$y\n");
     }
 
     #[test]

@@ -176,3 +176,46 @@ fn a_secret_lives_from_init_to_del() {
     assert_eq!(shell.run("kvmctl totp del").exit, Exit::Good);
     assert_eq!(shell.file("var/kvmd/totp.secret"), "");
 }
+
+#[test]
+fn root_makes_the_first_user_without_a_code_and_only_the_first() {
+    let mut shell = Shell::new("kvmd: {auth: {claim: 'true'}}");
+    shell.typed = ["password1", "password1"].into();
+    let weak = shell.run("kvmctl claim");
+    assert_eq!(weak.exit, Exit::Failed);
+    assert!(weak.err.contains("easy to guess"), "{}", weak.err);
+    shell.typed = ["correct horse", "correct horse"].into();
+    let ran = shell.run("kvmctl claim jane");
+    assert_eq!(ran.exit, Exit::Good, "{}", ran.err);
+    assert!(shell.file("var/kvmd/htpasswd").starts_with("jane:{SSHA512}"));
+    assert!(ran.err.contains("until the next start"), "no supervisor takes the code away: {}", ran.err);
+    let again = shell.run("kvmctl claim");
+    assert_eq!(again.exit, Exit::Failed);
+    assert!(again.err.contains("an owner already"), "{}", again.err);
+}
+
+#[test]
+fn a_hash_for_a_card_is_printed_and_nothing_is_written() {
+    let mut shell = Shell::new("");
+    shell.typed = ["correct horse"].into();
+    let ran = shell.run("kvmctl passwd hash -i");
+    assert_eq!(ran.exit, Exit::Good, "{}", ran.err);
+    assert!(auth::hash::verify(ran.out.trim(), "correct horse"), "{}", ran.out);
+    assert!(!shell.dir.path().join("var").exists());
+}
+
+#[test]
+fn what_a_file_holds_is_looked_at_before_anybody_is_asked() {
+    let mut shell = Shell::new("");
+    let file = shell.dir.path().join("keys");
+    std::fs::write(&file, "no key\n").unwrap();
+    let ran = shell.run(&format!("kvmctl system ssh-keys {}", file.display()));
+    assert_eq!(ran.exit, Exit::Failed);
+    assert!(ran.err.contains("ssh_keys: expected public keys"), "{}", ran.err);
+    let ran = shell.run("kvmctl system network set /nonexistent");
+    assert!(ran.exit == Exit::Failed && ran.err.contains("/nonexistent"), "{}", ran.err);
+    shell.typed = ["no"].into();
+    let ran = shell.run("kvmctl system factory-reset");
+    assert!(ran.exit == Exit::Failed && ran.err.contains("nothing was done"), "{}", ran.err);
+    assert_eq!(shell.run("kvmctl system reboot").exit, Exit::Unreachable);
+}

@@ -55,6 +55,17 @@ impl Appliance {
     /// # Errors
     /// The daemons cannot be built or started, or do not become ready within [`PATIENCE`].
     pub fn start(settings: &str) -> anyhow::Result<Self> {
+        Self::start_prepared(settings, |_| Ok(()))
+    }
+
+    /// As [`Appliance::start`], with files of the test's own below the `--state` directory it is told.
+    ///
+    /// # Errors
+    /// As [`Appliance::start`], and those of `prepare`.
+    pub fn start_prepared(
+        settings: &str,
+        prepare: impl FnOnce(&Path) -> std::io::Result<()>,
+    ) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("kvm-testkit-").tempdir()?;
         // Started by root, the daemons run as users of their own.
         std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
@@ -67,6 +78,7 @@ impl Appliance {
             "--print-url",
         ]);
         std::fs::create_dir(dir.path().join("state"))?;
+        prepare(&dir.path().join("state"))?;
         for (name, text) in [("fakes.yaml", FAKES), ("settings.yaml", settings)] {
             std::fs::write(dir.path().join(name), text)?;
             command.arg("--config").arg(dir.path().join(name));

@@ -1,5 +1,7 @@
 //! The third ring: how an appliance gets its owner, with real processes.
 
+#![expect(clippy::unwrap_used, reason = "a test may end that way, its helpers too")]
+
 use testkit::{Answer, Appliance};
 
 const CLAIMABLE: &str = "kvmd: {auth: {claim: 'true', usc: {kvmd_users: []}}}";
@@ -16,7 +18,7 @@ fn claim(appliance: &Appliance, body: &str) -> Answer {
 }
 
 fn error(answer: &Answer) -> String {
-    answer.json().unwrap()["result"]["error"].as_str().unwrap_or_default().to_owned()
+    answer.error().unwrap_or_default()
 }
 
 /// Who asks counts by what is shown: root is nobody here, by the settings.
@@ -57,6 +59,45 @@ fn whoever_reads_the_console_becomes_the_owner_and_is_signed_in() {
     appliance.child("kvmd").unwrap().kill().unwrap();
     assert_eq!(check(&appliance, &[("Cookie", &cookie)]).status, 200);
     assert!(!appliance.log().contains("correct horse"));
+    appliance.stop().unwrap();
+}
+
+#[test]
+fn a_card_s_password_claims_it_and_the_card_is_wiped() {
+    let appliance = Appliance::start_prepared(CLAIMABLE, |state| {
+        let hash = auth::hash::ssha512("correct horse").map_err(std::io::Error::other)?;
+        std::fs::create_dir_all(state.join("boot/sel"))?;
+        std::fs::write(state.join("boot/sel/kvm.yaml"), format!("user: jane\npassword_hash: \"{hash}\"\n"))
+    })
+    .unwrap();
+    let password = [("X-KVMD-User", "jane"), ("X-KVMD-Passwd", "correct horse")];
+    assert_eq!(check(&appliance, &password).status, 200, "{}", appliance.log());
+    let left = std::fs::read_dir(appliance.state().join("boot/sel")).unwrap().count();
+    assert_eq!(left, 0, "neither the wish nor a code");
+    appliance.stop().unwrap();
+}
+
+#[test]
+fn what_only_an_image_has_is_refused_elsewhere() {
+    let appliance = Appliance::start("").unwrap();
+    let shown = appliance.get("/system").unwrap().json().unwrap();
+    assert_eq!((&shown["result"]["image"], &shown["result"]["claimed"]), (&false.into(), &true.into()));
+    for (path, body) in [
+        ("/system/hostname?name=kvm", ""),
+        ("/system/timezone?name=Europe/Berlin", ""),
+        ("/system/ssh_keys", ""),
+        ("/system/ssh_password_login?enabled=1", ""),
+        ("/system/network", "{\"interfaces\": []}"),
+        ("/system/network/confirm", ""),
+        ("/system/network/undo", ""),
+        ("/system/reboot", ""),
+        ("/system/factory_reset?confirm=1", ""),
+    ] {
+        let answer = appliance.post(path, body.as_bytes()).unwrap();
+        assert_eq!((answer.status, error(&answer).as_str()), (400, "NotImageError"), "{path}");
+    }
+    let unsure = appliance.post("/system/factory_reset", b"").unwrap();
+    assert_eq!(error(&unsure), "ValidatorError", "it is asked for twice");
     appliance.stop().unwrap();
 }
 
