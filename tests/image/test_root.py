@@ -56,6 +56,13 @@ def test_every_unit_comes_up(root):
     assert (state, root.sh("systemctl --failed --plain --no-legend").strip()) == ("running", "")
 
 
+def test_nobody_but_root_speaks_to_rauc(root):
+    ask = "busctl get-property de.pengutronix.rauc / de.pengutronix.rauc.Installer Operation 2>&1"
+    assert "denied" not in root.sh(ask, check=False)[1].lower()
+    status, said = root.sh(f"setpriv --reuid kvmd --regid kvmd --clear-groups {ask}", check=False)
+    assert status != 0 and "access denied" in said.lower(), said
+
+
 @pytest.mark.parametrize("name", CHILDREN)
 def test_a_child_has_its_own_user_and_no_rights(root, name):
     # The streamer runs while somebody looks.
