@@ -79,7 +79,7 @@ struct Inner {
     /// Changes one after the other.
     turn: tokio::sync::Mutex<()>,
     /// When the trial of network settings ends, while there is one.
-    trial_ends: Mutex<Option<Instant>>,
+    trial_ends: Mutex<Option<tokio::time::Instant>>,
     /// Settings are to be read anew by the system as soon as it can be asked to.
     changed_early: Mutex<bool>,
 }
@@ -296,7 +296,7 @@ impl System {
     }
 
     async fn try_network(&self, wish: Network) -> anyhow::Result<()> {
-        let ends = Instant::now() + Duration::from_secs(NETWORK_TRIAL_S);
+        let ends = tokio::time::Instant::now() + Duration::from_secs(NETWORK_TRIAL_S);
         *locked(&self.0.trial_ends) = Some(ends);
         let written = self.blocking(move |inner| Ok(network::write(&inner.root, &wish, true)?)).await;
         if let Err(error) = written {
@@ -306,7 +306,7 @@ impl System {
         log::info!("network settings are on trial for {NETWORK_TRIAL_S} s");
         let this = self.clone();
         tokio::spawn(async move {
-            tokio::time::sleep_until(ends.into()).await;
+            tokio::time::sleep_until(ends).await;
             let _turn = this.0.turn.lock().await;
             // A later try has an end of its own.
             let ours = *locked(&this.0.trial_ends) == Some(ends);
@@ -424,7 +424,7 @@ impl Inner {
             ssh: if self.image { ssh::read(&self.root) } else { client::system::Ssh::default() },
             network: if self.image { network::told(&network::kept(&self.root)) } else { Network::default() },
             network_trial_ms: trial_ends.map(|ends| {
-                let left = ends.saturating_duration_since(Instant::now());
+                let left = ends.saturating_duration_since(tokio::time::Instant::now());
                 u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
             }),
             interfaces: network::links(&self.root),
@@ -474,22 +474,5 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_release_and_a_slot_are_read_as_they_were_written() {
-        let read = release("VERSION=1.2.3\nBOARD=\"rpi4\"\nBUILD=abc\nFLOOR=1.0.0\n");
-        assert_eq!(
-            (read.version.as_str(), read.board.as_str(), read.build.as_str()),
-            ("1.2.3", "rpi4", "abc")
-        );
-        assert_eq!(slot("quiet kvmd.slot=b rw\n").as_deref(), Some("b"));
-        for none in ["quiet", "kvmd.slot=", "kvmd.slot=c", "xkvmd.slot=a"] {
-            assert_eq!(slot(none), None, "{none}");
-        }
-        let stages = stages("kernel 1.5\ninitramfs=2.25\nnonsense\nbad -1\n");
-        let stages: Vec<_> = stages.iter().map(|stage| (stage.name.as_str(), stage.at_ms)).collect();
-        assert_eq!(stages, [("kernel", 1500), ("initramfs", 2250)]);
-    }
-}
+#[path = "system_tests.rs"]
+mod tests;
