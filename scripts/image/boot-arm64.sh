@@ -75,8 +75,9 @@ start() {
     qemu-system-aarch64 "${machine[@]}" -machine "dumpdtb=$work/machine.dtb" 2>/dev/null
     fdtput -p -t x "$work/machine.dtb" /chosen/bootloader partition "$number"
     fdtput -p -t x "$work/machine.dtb" /chosen/bootloader tryboot "$flag"
+    # The serial port is another one here; naming both would leave it without a console.
     qemu-system-aarch64 "${machine[@]}" -dtb "$work/machine.dtb" -no-reboot \
-        -kernel "$work/vmlinuz" -initrd "$work/initrd.img" -append "$(cat "$work/cmdline.txt") console=ttyAMA0 $append" \
+        -kernel "$work/vmlinuz" -initrd "$work/initrd.img" -append "$(sed 's/console=tty[A-Z][^ ]*/console=ttyAMA0/' "$work/cmdline.txt") $append" \
         -drive "if=none,id=disk,file=$disk,format=raw,discard=unmap" -device virtio-blk-device,drive=disk \
         -netdev "user,id=net,hostfwd=tcp:127.0.0.1:$https_port-:443,hostfwd=tcp:127.0.0.1:$http_port-:80,hostfwd=tcp:127.0.0.1:$ssh_port-:22" \
         -device virtio-net-device,netdev=net -device virtio-rng-device -serial "file:$work/serial" ${qmp:+-qmp "unix:$qmp,server=on,wait=off"} &
