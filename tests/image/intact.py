@@ -4,8 +4,10 @@ import pathlib
 
 import disk
 
-# What people would miss: who may come in, and what the appliance calls itself. Below the slot's layer of /etc.
-SETTINGS = ("kvmd/htpasswd", "hostname", "machine-id")
+# What people would miss: what the appliance calls itself, in the slot's layer of /etc, …
+SETTINGS = ("hostname", "machine-id", "timezone")
+# … who may come in, and the keys by which others know it. Both slots' alike.
+SHARED = {"/var/lib/kvmd/kvmd": ("htpasswd",), "/var/lib/kvmd/tls": ("server.crt", "server.key"), "/root/.ssh": ("authorized_keys",)}
 
 
 class Intact:
@@ -46,13 +48,19 @@ class Intact:
     def _settings(self, data, slot):
         found = settings_of(data)
         # A slot that was not settled yet takes its settings from the other.
-        present = {**found.get("a", {}), **found.get(slot, {})}
+        own = found.get(slot) or found.get("a", {})
         for name in SETTINGS:
-            allowed = {text for state in self.settings for layer in state.values() if (text := layer.get(name)) is not None}
-            if not allowed:
-                continue
-            assert name in present, f"the settings lost {name}"
-            assert present[name] in allowed, f"{name} is neither as before nor as after: {present[name][:200]!r}"
+            self._allowed(name, own.get(name), [layer.get(name) for state in self.settings for layer in state.values()])
+        for directory, names in SHARED.items():
+            for name in names:
+                path = f"{directory}/{name}"
+                self._allowed(path, found[""].get(path), [state[""].get(path) for state in self.settings])
+
+    @staticmethod
+    def _allowed(name, text, known):
+        known = {one for one in known if one is not None}
+        if known:
+            assert text in known, f"{name} is neither as before nor as after: {text if text is None else text[:200]!r}"
 
     def _piece(self, replay, name, late):
         path = self.place / f"{name}.piece"
@@ -79,10 +87,12 @@ def settings(path):
 
 
 def settings_of(data):
-    """{slot: {path: content}} of the settings' layers."""
-    every = disk.tree(data, "/etc")
-    layers = {}
-    for path, text in every.items():
+    """{slot: {path: content}} of the settings' layers; what both slots share, by whole paths, is that of slot ""."""
+    layers = {"": {}}
+    for path, text in disk.tree(data, "/etc").items():
         slot, _, name = path.partition("/")
         layers.setdefault(slot, {})[name] = text
+    for directory, names in SHARED.items():
+        every = disk.tree(data, directory)
+        layers[""].update({f"{directory}/{name}": every[name] for name in names if name in every})
     return layers

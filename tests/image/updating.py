@@ -1,8 +1,10 @@
 """Updates as a person or a fleet makes them: by the web face, and by `kvmctl` over SSH; and what the appliance then says of itself."""
 
 import json
+import re
 import time
 
+import first
 from machine import patience
 
 UPDATE = "/api/system/update"
@@ -33,6 +35,19 @@ def install(machine, bundle):
         assert state(machine)["state"] == "ready", state(machine)
         shown = [event["event"] for event in socket.events if event["event_type"] == "update"]
     return {"upload": sent - began, "install": time.monotonic() - sent, "shown": shown, "state": state(machine)}
+
+
+def by_ssh(machine, bundle):
+    """What `page.update` does, without browser and TLS: for computers where those take all there is."""
+    began = time.monotonic()
+    machine.put(bundle, "/data/update.raucb")
+    sent = time.monotonic()
+    said = by_kvmctl(machine, "install", "/data/update.raucb").splitlines()
+    print(f"copied in {sent - began:.0f} s, installed in {time.monotonic() - sent:.0f} s")
+    took = time.monotonic() - began
+    answer = machine.post(f"{UPDATE}/reboot")
+    assert answer.status_code == 200, answer.text
+    return {"said": said, "seconds": took, "problems": []}
 
 
 def done(told):
@@ -70,8 +85,6 @@ def wait_good(machine, seconds=300):
 
 def slots_started(machine, start=0):
     """The slots that the boot loader started, in order."""
-    import re
-
     return [found[1] for _, line in machine.serial.lines[start:] if (found := re.search(r"kvmd: slot ([ab])$", line))]
 
 
@@ -82,9 +95,10 @@ def by_kvmctl(machine, *words, check=True, seconds=600):
 def facts(machine):
     """What must be the same before and after an update."""
     text = machine.ssh(
-        "cat /etc/hostname /etc/machine-id; sha256sum /etc/kvmd/htpasswd /root/.ssh/authorized_keys /etc/ssh/ssh_host_*_key.pub; ls /etc/kvmd/override.d"
+        "cat /etc/hostname /etc/machine-id; readlink /etc/localtime;"
+        "sha256sum /var/lib/kvmd/kvmd/htpasswd /root/.ssh/authorized_keys /etc/ssh/ssh_host_*_key.pub; find /etc/kvmd -type f"
     )
-    return {"files": text, "user": machine.get("/api/auth/check").status_code, "certificate": __import__("first").certificate(machine)}
+    return {"files": text, "user": machine.get("/api/auth/check").status_code, "certificate": first.certificate(machine)}
 
 
 def show(text):
