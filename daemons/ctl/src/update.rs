@@ -225,7 +225,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("run")).unwrap();
         let path = dir.path().join("run/supervisor.sock");
-        let (bound, ready) = std::sync::mpsc::channel();
+        let (bound, ready) = std::sync::mpsc::sync_channel(1);
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
