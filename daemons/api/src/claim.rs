@@ -18,7 +18,7 @@ use actix_web::{
     http::header,
     web::{self, Data},
 };
-use auth::{Auth, Login, file::Stamp, htpasswd::Entries};
+use auth::{Auth, Login, Net, file::Stamp, htpasswd::Entries};
 use client::{
     supervisor::Supervisor,
     system::{Ask, ClaimCheck, Secret, Told, rule},
@@ -29,11 +29,12 @@ use std::{
     collections::HashMap,
     path::PathBuf,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
+use tokio::sync::OwnedMutexGuard;
 
 /// Rows of this subsystem.
 pub const ROUTES: &[Entry] = &[
@@ -51,7 +52,39 @@ pub struct Claim {
     /// The file when it was last read, which had no user.
     seen: Mutex<Option<Stamp>>,
     /// One after the other: the second finds an owner.
-    turn: tokio::sync::Mutex<()>,
+    turn: Arc<tokio::sync::Mutex<()>>,
+    guesses: Mutex<Guesses>,
+}
+
+/// How often each network address may guess the code: a few times at once, then one in [`Guesses::PAUSE`]. Who guesses all
+/// the time delays nobody else.
+#[derive(Debug, Default)]
+struct Guesses(HashMap<Option<Net>, Instant>);
+
+impl Guesses {
+    /// Guesses at once.
+    const BURST: u32 = 5;
+    /// The time after which there is one more.
+    const PAUSE: Duration = Duration::from_secs(2);
+    /// Addresses that are remembered.
+    const CAPACITY: usize = 1024;
+
+    /// Takes one guess; the error says how long to wait for the next. What is kept of an address is when all of its
+    /// guesses will be there again.
+    fn take(&mut self, from: Option<Net>, now: Instant) -> Result<(), Duration> {
+        if self.0.len() >= Self::CAPACITY {
+            self.0.retain(|_, full_at| *full_at > now);
+        }
+        let full_at = self.0.get(&from).copied().filter(|at| *at > now).unwrap_or(now) + Self::PAUSE;
+        let debt = full_at.saturating_duration_since(now);
+        if debt > Self::PAUSE * Self::BURST {
+            return Err(debt - Self::PAUSE * Self::BURST);
+        }
+        // A thousand addresses at once are one machine: those it has not used yet wait like a single one.
+        let key = if self.0.len() >= Self::CAPACITY && !self.0.contains_key(&from) { None } else { from };
+        self.0.insert(key, full_at);
+        Ok(())
+    }
 }
 
 impl Claim {
@@ -62,7 +95,8 @@ impl Claim {
             users,
             owned: AtomicBool::new(false),
             seen: Mutex::default(),
-            turn: tokio::sync::Mutex::default(),
+            turn: Arc::default(),
+            guesses: Mutex::default(),
         }
     }
 
@@ -124,20 +158,22 @@ async fn claim(
         false => credential::read_form(kind, body).await,
     };
     let wanted = Wanted::parse(&form)?;
-    let turn = claim.turn.lock().await;
+    let turn = Arc::clone(&claim.turn).lock_owned().await;
     if claim.is_owned() {
         return Err(already().into());
     }
+    let from = gate::address(&request).map(Net::from);
+    let taken = claim.guesses.lock().unwrap_or_else(PoisonError::into_inner).take(from, Instant::now());
+    taken.map_err(throttled)?;
     check(&supervisor, &wanted.code).await?;
     // First what can be put right: an owner without the name that was asked for would have to come again.
     for ask in wanted.settings() {
         system::done(&supervisor, ask).await?;
     }
-    make_owner(&claim.users, &wanted).await?;
+    make_owner(&claim.users, &wanted, turn).await?;
     if !claim.is_owned() {
         return Err(Failure::internal("there is no user though one was written").into());
     }
-    drop(turn);
     log::info!("this appliance is claimed: {} owns it", wanted.user);
     if let Err(why) = supervisor.system(Ask::Claimed).await {
         log::warn!("the code stays on the console until the next start: {why}");
@@ -155,6 +191,11 @@ fn read_json(body: &[u8]) -> Result<HashMap<String, String>, Failure> {
         .map_err(|bad| Failure::invalid(format!("The body is no object of texts: {bad}")))
 }
 
+fn throttled(wait: Duration) -> Failure {
+    let seconds = wait.as_millis().div_ceil(1000);
+    Failure::new(ErrorClass::ClaimThrottled, format!("Too many wrong codes: try again in {seconds} s"))
+}
+
 fn already() -> Failure {
     Failure::new(ErrorClass::AlreadyClaimed, "This appliance has an owner already")
 }
@@ -170,20 +211,22 @@ async fn check(supervisor: &Supervisor, code: &str) -> Result<(), Failure> {
             ClaimCheck::Renewed => {
                 Err(Failure::new(ErrorClass::Forbidden, "There is another code on the console now"))
             }
-            ClaimCheck::Throttled { wait_ms } => {
-                let seconds = wait_ms.div_ceil(1000);
-                let text = format!("Too many wrong codes: try again in {seconds} s");
-                Err(Failure::new(ErrorClass::ClaimThrottled, text))
-            }
+            ClaimCheck::Throttled { wait_ms } => Err(throttled(Duration::from_millis(wait_ms))),
             ClaimCheck::Claimed => Err(already()),
         },
         other => Err(Failure::internal(format!("the supervisor told {other:?} of a code"))),
     }
 }
 
-async fn make_owner(users: &std::path::Path, wanted: &Wanted) -> Result<(), Failure> {
+/// Writes the first user. The turn ends with the writing, also when the client has hung up meanwhile.
+async fn make_owner(
+    users: &std::path::Path,
+    wanted: &Wanted,
+    turn: OwnedMutexGuard<()>,
+) -> Result<(), Failure> {
     let (users, user, passwd) = (users.to_owned(), wanted.user.clone(), wanted.passwd.clone());
     let written = web::block(move || {
+        let _turn = turn;
         // Lines that are no entries stay.
         let mut entries = Entries::read_or_new(&users)?;
         entries.add(&user, &passwd)?;
@@ -271,6 +314,25 @@ mod tests {
                 "{bad:?}"
             );
         }
+    }
+
+    #[test]
+    fn who_guesses_all_the_time_delays_nobody_else() {
+        let (mut guesses, start) = (Guesses::default(), Instant::now());
+        let one = Some(Net::V4(1));
+        for _ in 0..Guesses::BURST {
+            assert_eq!(guesses.take(one, start), Ok(()));
+        }
+        for _ in 0..100 {
+            assert_eq!(guesses.take(one, start), Err(Guesses::PAUSE), "a refusal costs nothing");
+        }
+        assert_eq!(guesses.take(Some(Net::V4(2)), start), Ok(()));
+        assert_eq!(guesses.take(one, start + Guesses::PAUSE), Ok(()));
+        assert!(guesses.take(one, start + Guesses::PAUSE).is_err());
+        for address in 0..100_000 {
+            let _ = guesses.take(Some(Net::V4(address)), start);
+        }
+        assert!(guesses.0.len() <= Guesses::CAPACITY + 1);
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use nix::{fcntl::OFlag, unistd::Uid};
+
 use crate::error::{Error, random};
 
 /// What tells one state of a file from another without reading it. The inode changes by every rename, the change time
@@ -52,13 +54,27 @@ impl Stamp {
 pub fn read(path: &Path, max_bytes: u64) -> Result<String, Error> {
     let read = || -> io::Result<String> {
         let mut text = String::new();
-        File::open(path)?.take(max_bytes.saturating_add(1)).read_to_string(&mut text)?;
+        open(path)?.take(max_bytes.saturating_add(1)).read_to_string(&mut text)?;
         if text.len() as u64 > max_bytes {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than it may be"));
         }
         Ok(text)
     };
     read().map_err(|source| Error::Read { path: path.to_owned(), source })
+}
+
+/// Opens a file, and nothing that is none: it might keep us waiting for ever. Root reads here too, where the daemon may
+/// write: there no link leads anywhere, else root would read out for the daemon what is not the daemon's.
+fn open(path: &Path) -> io::Result<File> {
+    let others = |directory: &Path| fs::metadata(directory).is_ok_and(|found| found.uid() != 0);
+    let planted = Uid::effective().is_root() && path.parent().is_some_and(others);
+    let follow = if planted { OFlag::O_NOFOLLOW } else { OFlag::empty() };
+    let flags = OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | follow;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    Ok(file)
 }
 
 /// Replaces a file as a whole: temporary file beside it, fsync, rename, fsync of the directory. Mode 0600; the owner
@@ -115,6 +131,23 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+
+    #[test]
+    fn what_is_no_file_is_not_waited_for_and_no_planted_link_is_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(read(&fifo, 10).is_err());
+        fs::write(dir.path().join("secret"), "x").unwrap();
+        let theirs = dir.path().join("theirs");
+        fs::create_dir(&theirs).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("secret"), theirs.join("link")).unwrap();
+        assert_eq!(read(&theirs.join("link"), 10).unwrap(), "x", "one's own links are followed");
+        if Uid::effective().is_root() {
+            std::os::unix::fs::chown(&theirs, Some(960), Some(960)).unwrap();
+            assert!(read(&theirs.join("link"), 10).is_err());
+        }
+    }
 
     #[test]
     fn a_replaced_file_is_private_and_leaves_nothing_beside_it() {

@@ -173,10 +173,6 @@ impl Entries {
 /// Whether a file has users. One that cannot be read is taken for one that has: what cannot be seen is not given away.
 #[must_use]
 pub fn has_users(path: &Path) -> bool {
-    // Root asks too, of a directory that is not its own: what is no file might keep it waiting for ever.
-    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-        return true;
-    }
     match Entries::read(path) {
         Ok(entries) => entries.entries().next().is_some(),
         Err(Error::Read { source, .. }) => source.kind() != std::io::ErrorKind::NotFound,

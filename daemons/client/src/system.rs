@@ -79,6 +79,12 @@ impl Ask {
     pub fn looks(&self) -> bool {
         matches!(self, Self::Show)
     }
+
+    /// Whether asking it is worth no line of the log: anybody in the network may have it asked.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        matches!(self, Self::Show | Self::CheckClaim { .. })
+    }
 }
 
 /// How long network settings are on trial, in seconds.

@@ -9,13 +9,15 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::gpt;
 use crate::tool::Tools;
+use crate::{file, gpt};
 
 /// The initramfs's link to the drive's partition.
 pub const MSD: &str = "/dev/kvmd-disk/msd";
 /// Longest time for what is done to the file system: cards are large and slow.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// Bytes of a partition that are looked at: as far as any file system's superblock lies.
+const HEAD: usize = 132 << 10;
 /// Less than this is not worth a change.
 const WORTH: u64 = 4 << 20;
 
@@ -29,7 +31,9 @@ struct Place {
 
 /// Grows the partition and its file system as far as there is room. What fails is logged: the drive is then as large as it
 /// was.
-pub async fn grow(partition: PathBuf, label: String, tools: Tools) {
+///
+/// `marker` is there while the file system is changed: one that is there at the start tells of a power cut in the middle.
+pub async fn grow(partition: PathBuf, label: String, marker: PathBuf, tools: Tools) {
     let Ok(Some(place)) =
         place(&partition).inspect_err(|error| log::warn!("{}: {error}", partition.display()))
     else {
@@ -42,7 +46,7 @@ pub async fn grow(partition: PathBuf, label: String, tools: Tools) {
         Ok(true) => log::info!("{} reaches to the end of the disk now", device.display()),
         Err(error) => log::error!("{} cannot be made larger: {error}", device.display()),
     }
-    if let Err(error) = grow_file_system(&device, &label, &tools).await {
+    if let Err(error) = grow_file_system(&device, &label, &marker, &tools).await {
         log::error!("the file system of {} cannot be made larger: {error}", device.display());
     }
 }
@@ -110,19 +114,27 @@ enum Holds {
     Other,
 }
 
-async fn grow_file_system(device: &Path, label: &str, tools: &Tools) -> io::Result<()> {
+async fn grow_file_system(device: &Path, label: &str, marker: &Path, tools: &Tools) -> io::Result<()> {
     let file = File::open(device)?;
     let room = length(&file)?;
-    let mut head = vec![0; 65_536];
+    let mut head = vec![0; HEAD];
     file.read_exact_at(&mut head, 0)?;
     drop(file);
+    let cut_off = marker.exists();
     let node = device.to_str().ok_or(io::ErrorKind::InvalidInput)?;
     match holds(&head) {
         Holds::Ext { bytes } if room.saturating_sub(bytes) >= WORTH => {
             log::info!("the file system of {node} grows from {} MiB to {} MiB", bytes >> 20, room >> 20);
+            file::replace(marker, b"", 0o600)?;
             // What resize2fs asks for; whatever it repaired.
             tools.run_for(PATIENCE, "e2fsck", &["-f", "-y", node], 0..=1).await?;
-            tools.run_for(PATIENCE, "resize2fs", &[node], 0..=0).await
+            tools.run_for(PATIENCE, "resize2fs", &[node], 0..=0).await?;
+            fs::remove_file(marker)
+        }
+        Holds::Ext { .. } if cut_off => {
+            log::warn!("the file system of {node} was being made larger when the power went: it is checked");
+            tools.run_for(PATIENCE, "e2fsck", &["-f", "-y", node], 0..=1).await?;
+            fs::remove_file(marker)
         }
         Holds::Nothing => {
             log::info!("{node} gets a file system");
@@ -134,7 +146,7 @@ async fn grow_file_system(device: &Path, label: &str, tools: &Tools) -> io::Resu
     }
 }
 
-/// By its first 64 KiB.
+/// By its first [`HEAD`] bytes.
 fn holds(head: &[u8]) -> Holds {
     let number = |at: usize, bytes: usize| {
         let field = head.get(1024 + at..1024 + at + bytes)?;
@@ -166,7 +178,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let image = dir.path().join("image");
         File::create(&image).unwrap().set_len(8 << 20).unwrap();
-        let Some(mke2fs) = crate::file::program("mke2fs") else {
+        let Some(mke2fs) = file::program("mke2fs") else {
             testkit::skip("mke2fs is not installed");
             return;
         };

@@ -308,7 +308,8 @@ impl Runner {
         let (tell, mut storage_due) = mpsc::channel(1);
         match self.parts.before_storage.take() {
             Some(work) => drop(tokio::spawn(async move {
-                work.await;
+                // Whatever becomes of it: the drive is looked at.
+                let _ = tokio::spawn(work).await;
                 let _ = tell.send(()).await;
             })),
             None => self.open_storage(),

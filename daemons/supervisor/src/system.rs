@@ -28,8 +28,10 @@ const CARD: &str = "/boot/sel";
 /// How often, and how far apart, a system that is still starting is asked to read settings.
 const CATCH_UP_TRIES: u32 = 10;
 const CATCH_UP_PAUSE: Duration = Duration::from_secs(3);
+/// How far apart it is tried to take network settings back.
+const UNDO_PAUSE: Duration = Duration::from_secs(10);
 /// There when what was kept could not be mounted.
-const DATA_LOST: &str = "/run/kvmd-boot/data-lost";
+pub(crate) const DATA_LOST: &str = "/run/kvmd-boot/data-lost";
 
 /// Where things of the system lie; below another root in tests.
 #[derive(Debug, Clone)]
@@ -75,6 +77,8 @@ struct Inner {
     image: bool,
     claim: Mutex<Option<Claim>>,
     users: PathBuf,
+    /// Where things are kept.
+    var: PathBuf,
     tools: Tools,
     /// Changes one after the other.
     turn: tokio::sync::Mutex<()>,
@@ -95,6 +99,7 @@ impl System {
             image,
             claim: Mutex::default(),
             users,
+            var: layout.var.clone(),
             tools,
             turn: tokio::sync::Mutex::default(),
             trial_ends: Mutex::default(),
@@ -163,7 +168,8 @@ impl System {
             return None;
         }
         let label = config.supervisor.storage.label.clone();
-        Some(Box::pin(grow::grow(partition, label, self.0.tools.clone())))
+        let marker = self.0.var.join("growing");
+        Some(Box::pin(grow::grow(partition, label, marker, self.0.tools.clone())))
     }
 
     /// Has network and sshd read what was changed before anybody could be asked to. For when the loop runs. Whoever is not
@@ -281,7 +287,7 @@ impl System {
                 log::info!("the network settings are confirmed");
             }
             Ask::UndoNetwork => {
-                if !self.0.undo_network().await? {
+                if !self.undo_network().await? {
                     return Ok(Told::Invalid { reason: "no network settings are on trial".to_owned() });
                 }
             }
@@ -300,7 +306,7 @@ impl System {
         *locked(&self.0.trial_ends) = Some(ends);
         let written = self.blocking(move |inner| Ok(network::write(&inner.root, &wish, true)?)).await;
         if let Err(error) = written {
-            self.0.undo_network().await?;
+            self.undo_network().await?;
             return Err(error);
         }
         log::info!("network settings are on trial for {NETWORK_TRIAL_S} s");
@@ -310,15 +316,28 @@ impl System {
             let _turn = this.0.turn.lock().await;
             // A later try has an end of its own.
             let ours = *locked(&this.0.trial_ends) == Some(ends);
-            if ours {
-                log::warn!("nobody confirmed the network settings: they are taken back");
-                if let Err(error) = this.0.undo_network().await {
-                    log::error!("the network settings cannot be taken back: {error:#}");
-                }
+            if !ours {
+                return;
+            }
+            log::warn!("nobody confirmed the network settings: they are taken back");
+            // A full or failing disk must not keep anybody out.
+            while let Err(error) = this.undo_network().await {
+                log::error!("the network settings cannot be taken back yet: {error:#}");
+                tokio::time::sleep(UNDO_PAUSE).await;
             }
         });
         self.0.reload_network().await;
         Ok(())
+    }
+
+    /// Says whether there was a trial. One that cannot be taken back goes on.
+    async fn undo_network(&self) -> anyhow::Result<bool> {
+        let undone = self.blocking(|inner| Ok(network::undo(&inner.root)?)).await?;
+        *locked(&self.0.trial_ends) = None;
+        if undone {
+            self.0.reload_network().await;
+        }
+        Ok(undone)
     }
 
     /// Does what touches files beside the loop.
@@ -342,7 +361,13 @@ fn check(ask: &Ask, root: &Root) -> Result<(), String> {
             checked => checked.map(drop),
         },
         Ask::SetSshKeys { keys } => rule::ssh_keys(keys).map(drop),
-        Ask::TryNetwork { network } => rule::network(network),
+        Ask::TryNetwork { network } => {
+            // Else it would join whatever network bears that name.
+            if let Some(ssid) = network::unknown_password(root, network) {
+                return Err(format!("psk: expected the password of {ssid}"));
+            }
+            rule::network(network)
+        }
         _ => Ok(()),
     };
     fits.map_err(|invalid| invalid.to_string())
@@ -376,15 +401,6 @@ impl Inner {
             return open.close();
         }
         file::replace(&self.root.path("/data/.factory-reset"), text, 0o600)
-    }
-
-    async fn undo_network(&self) -> anyhow::Result<bool> {
-        *locked(&self.trial_ends) = None;
-        let undone = network::undo(&self.root)?;
-        if undone {
-            self.reload_network().await;
-        }
-        Ok(undone)
     }
 
     /// Has the network read its settings; says whether all went well. What fails is logged: the trial's end asks again.

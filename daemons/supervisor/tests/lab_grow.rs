@@ -82,7 +82,9 @@ impl Card {
                 }
                 programs
             });
-            grow::grow(self.partition(), "PIMSD".to_owned(), tools).await;
+            let marker = self.dir.path().join("growing");
+            grow::grow(self.partition(), "PIMSD".to_owned(), marker.clone(), tools).await;
+            assert!(!marker.exists());
             programs.await.unwrap()
         })
     }
@@ -131,6 +133,10 @@ fn a_start_that_was_cut_off_between_table_and_file_system_is_gone_on_with() {
     assert_eq!((card.partition_mib(), card.file_system_mib()), (86, 16));
     assert_eq!(card.grow(), ["e2fsck", "resize2fs"]);
     assert_eq!(card.file_system_mib(), 86);
+    // Cut off when all was written but the last word.
+    File::create(card.dir.path().join("growing")).unwrap();
+    assert_eq!(card.grow(), ["e2fsck"]);
+    assert_eq!(card.grow(), Vec::<String>::new());
 }
 
 #[test]

@@ -96,6 +96,19 @@ fn store(root: &Root, path: &str, network: &Network) -> io::Result<()> {
     file::replace(&root.path(path), &serde_json::to_vec(network)?, 0o600)
 }
 
+/// The first network of a wish that has a password which we are to know, and do not.
+#[must_use]
+pub fn unknown_password(root: &Root, wish: &Network) -> Option<String> {
+    let kept = kept(root);
+    let wifi = wish.interfaces.iter().filter_map(|interface| interface.wifi.as_ref());
+    let mut asked = wifi.filter(|wifi| wifi.secured && wifi.psk.0.is_empty());
+    let is_known = |ssid: &str| {
+        let mut known = kept.interfaces.iter().filter_map(|interface| interface.wifi.as_ref());
+        known.any(|wifi| wifi.ssid == ssid && !wifi.psk.0.is_empty())
+    };
+    asked.find(|wifi| !is_known(&wifi.ssid)).map(|wifi| wifi.ssid.clone())
+}
+
 /// A wish without a password for a network that we know means the password that we know.
 fn with_passwords(wish: &Network, before: &Network) -> Network {
     let known = |ssid: &str| {
@@ -329,6 +342,12 @@ mod tests {
         }
         let shown = told(&kept(&root));
         assert_eq!(shown, wireless("", true));
+        assert_eq!(unknown_password(&root, &shown), None);
+        let mut other = shown.clone();
+        if let Some(wifi) = &mut other.interfaces[0].wifi {
+            wifi.ssid = "Other".to_owned();
+        }
+        assert_eq!(unknown_password(&root, &other).as_deref(), Some("Other"));
         // Sent back as it was told, the password stays; without the word that there is one, the network is open.
         write(&root, &shown, false).unwrap();
         assert_eq!(kept(&root), wireless("pass \"word\" #1", true));
