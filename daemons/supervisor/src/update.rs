@@ -25,6 +25,7 @@ use update::{Boxed, Bundle, Machine, Settings, Source, Unfit, Update};
 use self::probe::Probe;
 use self::rauc::Rauc;
 use crate::appliance::Appliance;
+use crate::system::DATA_LOST;
 use crate::tool::Tools;
 
 /// Longest address that is taken.
@@ -53,6 +54,7 @@ impl Updates {
                 certificate: config.supervisor.tls.cert.clone(),
                 has_gadget: config.kvmd.hid.r#type == HidType::Otg,
                 streamer: config.kvmd.streamer.unix.clone(),
+                data_lost: PathBuf::from(DATA_LOST),
             },
             uploads: config.kvmd.update.uploads.clone(),
             dir: places.dir.clone(),

@@ -120,7 +120,8 @@ impl Update {
         let (state, watched) = watch::channel(state);
         let (calls, called) = mpsc::channel(8);
         let (report, reports) = mpsc::channel(16);
-        let mut owner = Owner { settings, machine, sel, loader, slot, state, report, bundle: None };
+        let mut owner =
+            Owner { settings, machine, sel, loader, slot, state, report, bundle: None, given_up: false };
         owner.begin().await;
         tokio::spawn(owner.run(called, reports));
         Ok(Some(Self { calls, state: watched }))
@@ -211,7 +212,12 @@ struct Owner {
     report: mpsc::Sender<Report>,
     /// An uploaded bundle that was taken, to be removed when it is done with.
     bundle: Option<PathBuf>,
+    /// The trial was given up: our own end is then no orderly one that would have it tried again.
+    given_up: bool,
 }
+
+/// How long after a good release could not be kept that is tried again.
+const AGAIN: Duration = Duration::from_secs(10);
 
 impl Owner {
     async fn run(mut self, mut calls: mpsc::Receiver<Call>, mut reports: mpsc::Receiver<Report>) {
@@ -243,7 +249,7 @@ impl Owner {
         log::info!("release {} runs from slot {slot}: {standing:?}", self.release().version);
         match standing {
             Standing::Settled => {
-                self.settle();
+                self.settle_or_say();
                 self.set_phase(self.idle());
             }
             Standing::Pending => self.set_phase(self.ready(&choice)),
@@ -269,6 +275,7 @@ impl Owner {
                 let on_trial = self.state.borrow().phase == Phase::Trial;
                 drop(reply.send(if on_trial { self.good().await } else { Ok(()) }));
             }
+            Call::End(reply) if self.given_up => drop(reply.send(())),
             Call::End(reply) => {
                 let slot = self.slot;
                 match self.change(move |choice| Ok(choice.with_orderly_end(slot))).await {
@@ -312,7 +319,12 @@ impl Owner {
             Report::Judged(_) if self.state.borrow().phase != Phase::Trial => {}
             Report::Judged(Ok(())) => {
                 if let Err(error) = self.good().await {
-                    log::error!("the release is good, but cannot be kept: {error}");
+                    log::error!("the release is good, but cannot be kept yet: {error}");
+                    let report = self.report.clone();
+                    tokio::spawn(async move {
+                        tokio::time::sleep(AGAIN).await;
+                        drop(report.send(Report::Judged(Ok(()))).await);
+                    });
                 }
             }
             Report::Judged(Err(why)) => self.not_good(&why).await,
@@ -431,8 +443,10 @@ impl Owner {
     /// The release that runs is good, and is kept.
     async fn good(&mut self) -> Result<(), Error> {
         let slot = self.slot;
+        // First: a slot that is kept without it would have its settings replaced by the other slot's at the next start.
+        self.settle()
+            .map_err(|error| Error::Failed(format!("its settings cannot be marked as its own: {error}")))?;
         self.change(move |choice| Ok(choice.with_good(slot, slot))).await?;
-        self.settle();
         let version = self.release().version.to_string();
         log::info!("release {version} is good, and is kept");
         self.record(&version, slot, Outcome::Good, None);
@@ -452,6 +466,7 @@ impl Owner {
             return self.set_phase(Phase::Idle);
         }
         log::error!("release {version} is rolled back: {why}");
+        self.given_up = true;
         self.record(&version, slot, Outcome::RolledBack, Some(why));
         if let Err(error) = self.change(|choice| Ok(choice.with_failed_trial())).await {
             log::error!("{error}");
@@ -476,7 +491,7 @@ impl Owner {
         if let Err(error) = self.change(|choice| Ok(choice.with_failed_trial())).await {
             log::error!("{error}");
         }
-        self.settle();
+        self.settle_or_say();
         self.set_phase(Phase::RolledBack { version, reason });
     }
 
@@ -557,13 +572,19 @@ impl Owner {
     }
 
     /// The slot that runs is good: its settings are its own from now on.
-    fn settle(&self) {
-        let mark = self.settings.etc.join(self.slot.name()).join(".settled");
-        if mark.exists() || !mark.parent().is_some_and(Path::is_dir) {
-            return;
+    fn settle(&self) -> std::io::Result<()> {
+        let layer = self.settings.etc.join(self.slot.name());
+        let mark = layer.join(".settled");
+        if mark.exists() || !layer.is_dir() {
+            return Ok(());
         }
-        if let Err(error) = fs::File::create(&mark).and_then(|file| file.sync_all()) {
-            log::warn!("{}: {error}", mark.display());
+        fs::File::create(&mark)?.sync_all()?;
+        fs::File::open(&layer)?.sync_all()
+    }
+
+    fn settle_or_say(&self) {
+        if let Err(error) = self.settle() {
+            log::warn!("the settings of slot {} cannot be marked as its own: {error}", self.slot);
         }
     }
 

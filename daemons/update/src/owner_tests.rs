@@ -16,6 +16,8 @@ struct Script {
     restarts: Vec<bool>,
     again: bool,
     upload: bool,
+    /// The boot choice is out of reach from the first look at the release on.
+    hides: bool,
 }
 
 struct Fake {
@@ -68,6 +70,9 @@ impl Machine for Fake {
     }
 
     fn probe(&self) -> Boxed<'_, Result<(), String>> {
+        if self.get(|script| script.hides) {
+            let _ = fs::rename(self.dir.join("../sel/grub"), self.dir.join("../sel/away"));
+        }
         Box::pin(async { self.get(|script| script.probe.clone()) })
     }
 
@@ -121,6 +126,7 @@ impl Image {
             restarts: Vec::new(),
             again: false,
             upload: true,
+            hides: false,
         };
         let sel = Sel::new(&boot);
         let machine = Fake { sel, dir: dir.path().join("dir"), script: Mutex::new(script) };
@@ -244,6 +250,41 @@ async fn a_release_that_never_serves_is_given_up_at_its_deadline_with_the_reason
     // A better one may come at any time.
     update.install(Source::At("https://x/y.raucb".into())).await.unwrap();
     phase(&update, is_ready).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_that_was_given_up_is_not_tried_again_though_that_could_not_be_written() {
+    let image = Image::new(Loader::Grub);
+    let update = image.start().await;
+    update.install(Source::Upload).await.unwrap();
+    phase(&update, is_ready).await;
+    assert_eq!(image.grub(), Slot::B);
+    image.runs("b", "0.2.0");
+    image.machine.set(|script| (script.probe, script.hides) = (Err("web: nobody answers".to_owned()), true));
+    let update = image.start().await;
+    phase(&update, |phase| *phase == Phase::Restarting).await;
+    fs::rename(image.path("sel/away"), image.path("sel/grub")).unwrap();
+    update.end().await;
+    assert_eq!(image.grub(), Slot::A);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_good_release_whose_settings_cannot_be_marked_is_kept_once_they_can() {
+    let image = Image::new(Loader::Grub);
+    let update = image.start().await;
+    update.install(Source::Upload).await.unwrap();
+    phase(&update, is_ready).await;
+    assert_eq!(image.grub(), Slot::B);
+    image.runs("b", "0.2.0");
+    let mark = image.path("etc/b/.settled");
+    std::os::unix::fs::symlink("/nowhere/settled", &mark).unwrap();
+    let update = image.start().await;
+    assert!(update.mark_good().await.is_err());
+    assert_eq!(image.choice().primary, Slot::A, "else the settings of b would be replaced at its next start");
+    fs::remove_file(&mark).unwrap();
+    phase(&update, |phase| *phase == Phase::Idle).await;
+    assert!(image.settled("b"));
+    assert_eq!(image.choice().primary, Slot::B);
 }
 
 #[tokio::test(start_paused = true)]

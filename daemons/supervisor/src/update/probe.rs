@@ -30,11 +30,17 @@ pub(super) struct Probe {
     pub(super) certificate: PathBuf,
     pub(super) has_gadget: bool,
     pub(super) streamer: PathBuf,
+    /// Left by the first program of this start when the data could not be mounted.
+    pub(super) data_lost: PathBuf,
 }
 
 impl Probe {
     /// Whether it can serve; else what cannot, in one line.
     pub(super) async fn ask(&self) -> Result<(), String> {
+        // Without its data it has no owner and no settings, and answers all the same.
+        if self.data_lost.exists() {
+            return Err("its data partition could not be mounted".to_owned());
+        }
         self.services().await?;
         self.web().await.map_err(|why| format!("web: {why}"))?;
         self.gadget().await.map_err(|why| format!("keyboard and mouse: {why}"))?;
