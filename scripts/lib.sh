@@ -25,10 +25,12 @@ need_packages() {
         die "these packages could not be installed: ${missing[*]}"
 }
 
-# need_qemu [PROGRAM PACKAGE]: QEMU 10 or what is there. Debian 12's own is 7.2: there it comes from backports, without changing
+need_qemu() { need_qemu_for qemu-system-x86_64 qemu-system-x86; }
+
+# need_qemu_for PROGRAM PACKAGE: QEMU 10 or what is there. Debian 12's own is 7.2: there it comes from backports, without changing
 # the machine's list of sources, and never at the price of a package that is installed.
-need_qemu() {
-    local program=${1:-qemu-system-x86_64} package=${2:-qemu-system-x86}
+need_qemu_for() {
+    local program=$1 package=$2
     ! command -v "$program" >/dev/null || return 0
     say "installing Debian package: $package"
     local options=(-y -qq --no-install-recommends --no-remove) release lists

@@ -6,7 +6,7 @@
 # Sourced by scripts/boot-image, whose variables it uses.
 # shellcheck disable=SC2154
 
-need_qemu qemu-system-aarch64 qemu-system-arm
+need_qemu_for qemu-system-aarch64 qemu-system-arm
 need_packages curl mtools device-tree-compiler fdisk
 [ "$accel" = tcg ] || die "--accel $accel: another machine's processor is always emulated"
 ! $direct || die "--direct: it always is"

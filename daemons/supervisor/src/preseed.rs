@@ -162,6 +162,8 @@ fn scrub(card: &Path) -> io::Result<()> {
     let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX).min(1 << 20);
     file.write_all(&vec![0; length])?;
     file.sync_all()?;
+    // Nothing may be open for writing when the card becomes read-only again.
+    drop(file);
     fs::remove_file(&path)?;
     match fs::remove_file(card.join(ERROR_FILE)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
