@@ -137,15 +137,16 @@ impl Reader {
         report.unwrap()
     }
 
-    /// Key and button events: code and value.
+    /// Key and button events: code and value. Without the host's own repeats of a key that a busy machine is late to let go.
     fn next_event(&mut self) -> (u16, i32) {
         // Time (16 bytes), type, code, value; several may come at once.
         let mut event = [0; 24];
         loop {
             wait_for("an event", PATIENCE, || self.0.read(&mut event).is_ok());
             let word = |at| u16::from_ne_bytes([event[at], event[at + 1]]);
-            if word(16) == 1 {
-                return (word(18), i32::from_ne_bytes(event[20..24].try_into().unwrap()));
+            let value = i32::from_ne_bytes(event[20..24].try_into().unwrap());
+            if word(16) == 1 && value != 2 {
+                return (word(18), value);
             }
         }
     }
