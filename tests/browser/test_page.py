@@ -115,7 +115,7 @@ def test_a_person_types_powers_and_boots_from_an_upload(browser, machine):
     expect(page.locator("#light-power")).to_have_attribute("data-look", "good", timeout=30_000)
 
     page.locator("#drive > summary").click()
-    page.locator("[data-role=file]").set_input_files(ROOT / ".cache/target/rescue.iso")
+    page.locator("#drive [data-role=file]").set_input_files(ROOT / ".cache/target/rescue.iso")
     expect(page.locator("#drive [data-role=image]")).to_have_value("rescue.iso", timeout=120_000)
     page.get_by_role("button", name="Connect", exact=True).click()
     expect(page.locator("#drive [data-role=state]")).to_contain_text("Connected: rescue.iso")
