@@ -125,12 +125,11 @@ def test_the_host_reads_what_the_model_says(wired, seed):
             for interface, model in models.items():
                 wanted = len(expected[interface])
                 if kind == "goodbye":
-                    reports.wait(lambda r, i=interface, w=wanted: len(r.of(i, start)) >= w, f"{place}: {wanted} reports at {interface}", 30)
-                    seen, right = reports.of(interface, start), expected[interface]
-                    if interface == KEYBOARD:
-                        # A host that was slow to ask may be told the same keys once more: a state, not an event. The mouse has wheels.
-                        seen, right = squeezed(seen), squeezed(right)
-                    assert seen == right, place
+                    # A host that was slow to ask may be told the same keys once more: a state, not an event. The mouse has wheels.
+                    view = squeezed if interface == KEYBOARD else list
+                    right = view(expected[interface])
+                    reports.wait(lambda r, i=interface, v=view, w=right: len(v(r.of(i, start))) >= len(w), f"{place}: {wanted} reports at {interface}", 30)
+                    assert view(reports.of(interface, start)) == right, place
                 elif wanted:
                     state = model.report()
                     reports.wait(
