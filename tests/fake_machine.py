@@ -18,12 +18,14 @@ class Machine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
     def __init__(self, path):
         self.keys = []
+        self.connections = 0
         self.times = []
         self.changed = threading.Condition()
         machine = self
 
         class Monitor(socketserver.StreamRequestHandler):
             def handle(self):
+                machine.connections += 1
                 self.answer({"QMP": {"version": {"qemu": {"major": 10, "minor": 0, "micro": 0}, "package": ""}, "capabilities": []}})
                 for line in self.rfile:
                     command = json.loads(line)

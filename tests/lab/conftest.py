@@ -1,3 +1,4 @@
+import contextlib
 import os
 import pathlib
 import sys
@@ -19,6 +20,17 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if HERE in item.path.parents:
                 item.add_marker(skip)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    made = item.funcargs.get("bench") if call.when == "call" else None
+    if made and report.failed:
+        with contextlib.suppress(Exception):
+            lines = made.get("/api/log?seek=60").text.splitlines()
+            report.sections.append(("the appliance's log", "\n".join(lines[-60:])))
+    return report
 
 
 class Bench(Appliance):

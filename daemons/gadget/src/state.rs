@@ -17,10 +17,10 @@
 //! The `UDC` file is read by a thread of its own: the kernel lets nobody read it while it binds or unbinds, and an
 //! unbind waits for the drive's storage, a slow card say. Until the name is known the last one counts.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -181,7 +181,7 @@ async fn follow(
             _ = names.told(), if names.asked => Woken::Named,
             () = tokio::time::sleep(LOOK) => {
                 // A controller that went and came back has another file of the same name.
-                open = None;
+                open.take_if(|open| open.is_replaced(class));
                 Woken::Looks
             }
         });
@@ -265,9 +265,21 @@ struct Open {
 
 impl Open {
     fn new(class: &Path, name: String) -> io::Result<Self> {
-        let file = File::open(class.join(&name).join("state"))?;
+        let file = File::open(Self::path(class, &name))?;
+        // The kernel calls a file that was never read changed, which would look like a host that has just come.
+        file.read_at(&mut [0; 64], 0)?;
         let file = waited_for(file, Interest::PRIORITY)?;
         Ok(Self { name, file })
+    }
+
+    fn path(class: &Path, name: &str) -> PathBuf {
+        class.join(name).join("state")
+    }
+
+    fn is_replaced(&self, class: &Path) -> bool {
+        let identity = |there: Metadata| (there.dev(), there.ino());
+        let ours = self.file.get_ref().metadata().map(identity).ok();
+        std::fs::metadata(Self::path(class, &self.name)).map(identity).ok() != ours
     }
 
     fn read(&self) -> io::Result<UdcState> {

@@ -324,3 +324,19 @@ async fn the_state_is_told_as_host_and_cable_change_it() {
         }
     }
 }
+
+/// The kernel calls a state file that nobody has read yet changed: that is no host that has come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_stays_is_told_of_once() {
+    if !lab::inside() {
+        return;
+    }
+    let (_gadget, _) = tokio::task::spawn_blocking(|| hold(&Settings::default())).await.unwrap();
+    tokio::task::spawn_blocking(|| configured(PATIENCE)).await.unwrap();
+    for _ in 0..100 {
+        let mut states = state::watch(Paths::default(), tokio_util::sync::CancellationToken::new());
+        assert_eq!(*states.borrow_and_update(), UdcState::Configured);
+        let told = tokio::time::timeout(Duration::from_millis(20), states.changed()).await;
+        assert!(told.is_err(), "told again of what had not changed");
+    }
+}

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use hid_wire::{AbsoluteMouse, Device, Keyboard, RelativeMouse, Report, deltas};
-use log::{error, info};
+use log::{debug, error, info};
 
 use crate::jiggler::{Nudge, Schedule};
 use crate::link::Presence;
@@ -229,6 +229,7 @@ impl<L: Link> Owner<L> {
         if !presence.is_here() || presence == before {
             return;
         }
+        debug!("the host is here, {presence:?}: it hears what is down, if it may have missed that");
         let tries_left = self.settings.retries;
         for device in Device::ALL {
             let current = self.current(device);

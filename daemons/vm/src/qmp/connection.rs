@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use log::{debug, info, warn};
 use serde_json::Value;
@@ -19,6 +20,9 @@ use super::{Command, Error, Event, QUEUE, RunState, Settings};
 
 /// After these the run state may be another. It is asked for, not guessed: several come at once on a shutdown.
 const STATE_EVENTS: [&str; 6] = ["RESUME", "STOP", "SHUTDOWN", "RESET", "POWERDOWN", "GUEST_PANICKED"];
+
+/// A deadline that we notice this much too late says that the whole computer stood still, not that QEMU is silent.
+const STANDSTILL: Duration = Duration::from_secs(1);
 
 pub(super) struct Owner {
     pub(super) path: PathBuf,
@@ -198,12 +202,21 @@ impl<'a> Session<'a> {
         loop {
             let deadline = self.pending.front().map(|pending| pending.deadline);
             tokio::select! {
+                // An answer that lies there is not late, however late we look.
+                biased;
                 message = self.link.read() => self.take(message?).await?,
+                () = at(deadline) => {
+                    let stood_still = deadline.is_some_and(|deadline| deadline.elapsed() > STANDSTILL);
+                    if !stood_still {
+                        return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+                    }
+                    let limit = self.owner.settings.command_timeout;
+                    self.pending.iter_mut().for_each(|pending| pending.deadline = Instant::now() + limit);
+                }
                 command = self.owner.queue.recv(), if self.pending.len() < QUEUE => match command {
                     Some(Command { name, arguments, answer }) => self.send(name, arguments, Some(answer)).await?,
                     None => return Ok(()),
                 },
-                () = at(deadline) => return Err(io::Error::from(io::ErrorKind::TimedOut).into()),
             }
         }
     }
