@@ -34,8 +34,10 @@ def built():
     """What was built, as it is now: a build that runs meanwhile makes new files, and these are links to the old."""
     with tempfile.TemporaryDirectory(prefix="test-", dir=wanted(BUILT.parent)) as place:
         images = sorted(BUILT.glob("pikvm-*.img"), key=lambda path: path.stat().st_mtime)
-        for source, name in ((wanted(images[-1] if images else None), "image.img"), *((wanted(BUILT / name), name) for name in PARTS)):
-            os.link(source, pathlib.Path(place) / name)
+        for source, name in ((images[-1] if images else BUILT / "image.img", "image.img"), *((BUILT / name, name) for name in PARTS)):
+            # For the laboratory the root is enough.
+            if source.exists():
+                os.link(source, pathlib.Path(place) / name)
         yield pathlib.Path(place)
 
 
@@ -45,18 +47,19 @@ PARTS = ("root.squashfs", "boot.vfat")
 @pytest.fixture(scope="session")
 def image(built):
     """The disk of a fresh appliance."""
-    return built / "image.img"
+    return wanted(built / "image.img")
 
 
 @pytest.fixture(scope="session")
 def squashfs(built):
     """Its root."""
-    return built / "root.squashfs"
+    return wanted(built / "root.squashfs")
 
 
 @pytest.fixture(scope="session")
 def releases(built):
     """Makes update bundles, good and bad, out of what was built."""
+    wanted(built / "boot.vfat")
     return release.Workshop(built, ROOT / ".cache/image/test-releases")
 
 
@@ -65,7 +68,8 @@ def lab(squashfs):
     """The root in the laboratory."""
     # Programs to try without building an image: a list as in PATH.
     programs = [path for path in os.environ.get("KVMD_IMAGE_PROGRAMS", "").split(":") if path]
-    made = labroot.Lab(squashfs, programs=programs)
+    # RAUC's service wants to know which slot runs, as the boot loader says it.
+    made = labroot.Lab(squashfs, append="rauc.slot=a", programs=programs)
     yield made
     made.close()
 

@@ -82,6 +82,20 @@ def put_into_sel(path, **files):
             run("mcopy", "-o", "-i", fat, source, f"::/{source.name}")
 
 
+def try_next(path, root, boot):
+    """Leaves a disk as an update leaves it: slot b holds a release, and the next start tries it. Without the minutes that an emulated machine takes."""
+    parts = partitions(path)
+    write(path, parts["root_b"].offset, root)
+    write(path, parts["boot_b"].offset, boot)
+    with partition(path, "sel", change=True) as fat, tempfile.NamedTemporaryFile() as env:
+        known = choice(fat_file(fat, "grub/grubenv"))
+        known.update(kvmd_primary="a", kvmd_trial="b", kvmd_tried="0", kvmd_bad="none")
+        text = "# GRUB Environment Block\n" + "".join(f"{name}={value}\n" for name, value in known.items())
+        env.write(text.encode().ljust(1024, b"#"))
+        env.flush()
+        run("mcopy", "-o", "-i", fat, env.name, "::/grub/grubenv")
+
+
 def read_sel(path, name):
     """A file of the boot choice's partition, or None."""
     with partition(path, "sel") as fat:
@@ -127,6 +141,11 @@ def next_slot(env):
     primary, trial, tried = (state.get(f"kvmd_{name}", "") for name in ("primary", "trial", "tried"))
     assert primary in ("a", "b"), state
     return (trial if trial in ("a", "b") and tried == "0" else primary), primary
+
+
+def text_of_choice(text):
+    """`next_slot` of a block that came as text."""
+    return next_slot(text.encode("ascii"))
 
 
 def check_ext4(file):

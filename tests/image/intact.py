@@ -5,9 +5,10 @@ import pathlib
 import disk
 
 # What people would miss: what the appliance calls itself, in the slot's layer of /etc, …
-SETTINGS = ("hostname", "machine-id", "timezone")
+SETTINGS = ("hostname", "machine-id", "timezone", "ssh/ssh_host_ed25519_key")
 # … who may come in, and the keys by which others know it. Both slots' alike.
 SHARED = {"/var/lib/kvmd/kvmd": ("htpasswd",), "/var/lib/kvmd/tls": ("server.crt", "server.key"), "/root/.ssh": ("authorized_keys",)}
+PATHS = tuple(f"{directory}/{name}" for directory, names in SHARED.items() for name in names)
 
 
 class Intact:
@@ -27,7 +28,7 @@ class Intact:
             if not disk.squashfs_size(empty):
                 sums = disk.sums(before)
                 self.whole["b"].discard((sums["boot_b"], sums["root_b"]))
-        self.settings = [settings(state) for state in (before, after)]
+        self.settings = Settings([settings(state) for state in (before, after)])
         self.known = {}
         self.seen = set()
 
@@ -43,24 +44,7 @@ class Intact:
             assert sums in self.whole[slot], f"slot {slot} would be started ({disk.choice(env)}), and is not whole: {sums}"
         data = self._piece(replay, "data", late)
         disk.check_ext4(data)
-        self._settings(data, chosen)
-
-    def _settings(self, data, slot):
-        found = settings_of(data)
-        # A slot that was not settled yet takes its settings from the other.
-        own = found.get(slot) or found.get("a", {})
-        for name in SETTINGS:
-            self._allowed(name, own.get(name), [layer.get(name) for state in self.settings for layer in state.values()])
-        for directory, names in SHARED.items():
-            for name in names:
-                path = f"{directory}/{name}"
-                self._allowed(path, found[""].get(path), [state[""].get(path) for state in self.settings])
-
-    @staticmethod
-    def _allowed(name, text, known):
-        known = {one for one in known if one is not None}
-        if known:
-            assert text in known, f"{name} is neither as before nor as after: {text if text is None else text[:200]!r}"
+        self.settings.judge(settings_of(data), chosen)
 
     def _piece(self, replay, name, late):
         path = self.place / f"{name}.piece"
@@ -78,6 +62,25 @@ class Intact:
             if late:
                 replay.dirty.add(part.offset >> 20)
         return self.known[name]
+
+
+class Settings:
+    """What was there before a run and after it, each as `settings_of` gives it."""
+
+    def __init__(self, states):
+        layers = [layer for state in states for layer in state.values()]
+        self.known = {name: {layer[name] for layer in layers if layer.get(name)} for name in (*SETTINGS, *PATHS)}
+        # Judged against nothing, everything is well.
+        missing = [name for name, texts in self.known.items() if not texts]
+        assert not missing, f"neither before nor after there was {missing}"
+
+    def judge(self, found, slot):
+        """Raises where a start of a slot would find other settings than those of before or after."""
+        # A slot that was not settled yet takes its settings from the other.
+        own = found.get(slot) or found.get("a", {})
+        for name, texts in self.known.items():
+            text = found[""].get(name) if name in PATHS else own.get(name)
+            assert text in texts, f"{name} is neither as before nor as after: {text if text is None else text[:200]!r}"
 
 
 def settings(path):

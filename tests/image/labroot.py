@@ -8,6 +8,7 @@ import itertools
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -107,14 +108,21 @@ class Lab(Appliance):
         return path.read_text(errors="replace") if path.exists() else ""
 
     def close(self):
-        if self.process:
-            self.process.stdin.close()
-            self.process.terminate()
-            self.process.wait(30)
-        if self.traffic:
-            self.traffic.close()
-        subprocess.run(["ip", "tuntap", "del", "dev", self.tap, "mode", "tap"], check=False)
-        self.directory.cleanup()
+        try:
+            if self.process:
+                self.process.stdin.close()
+                self.process.terminate()
+                self.process.wait(patience(30))
+        except subprocess.TimeoutExpired:
+            # A session of its own: the laboratory's kernel and all.
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            raise
+        finally:
+            if self.traffic:
+                self.traffic.close()
+            subprocess.run(["ip", "tuntap", "del", "dev", self.tap, "mode", "tap"], check=False)
+            self.directory.cleanup()
 
     def __enter__(self):
         return self

@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 
+import pytest
 import requests
 from appliance import ROOT, Appliance, Socket, free_port, wait_for
 
@@ -24,6 +25,13 @@ FIRMWARE = [pathlib.Path("/usr/share/OVMF") / name for name in ("OVMF_CODE_4M.fd
 MEMORY_MIB = 1024
 # The whole of what is asked for, instead of what fits into a run of all tests.
 FULL = os.environ.get("KVMD_IMAGE_FULL") == "1"
+
+
+def rows(names, default):
+    """The parameters of a test: all of them, of which only the default ones run unless all is asked for."""
+    assert set(default) <= set(names)
+    rest = pytest.mark.skipif(not FULL, reason="KVMD_IMAGE_FULL=1 only")
+    return [name if name in default else pytest.param(name, marks=rest) for name in names]
 
 
 def patience(seconds):

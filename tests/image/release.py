@@ -1,5 +1,6 @@
 """Releases for the tests, good and bad, made from the one that was built: what is changed is named here, everything else is the real thing."""
 
+import dataclasses
 import hashlib
 import os
 import pathlib
@@ -7,7 +8,7 @@ import shutil
 import subprocess
 
 from appliance import ROOT
-from machine import run
+from machine import FULL, run
 
 # A program that ends at once.
 DEAD = "#!/bin/sh\nexit 1\n"
@@ -15,6 +16,20 @@ DEAD = "#!/bin/sh\nexit 1\n"
 HANG = "#!/bin/sh\necho 'test: hanging' >/dev/console\nwhile :; do sleep 1000; done\n"
 # A first program that ends: the kernel panics.
 PANIC = "#!/bin/sh\necho 'test: panicking' >/dev/console\nexit 1\n"
+# The real supervisor, and 20 seconds later its end.
+ABORTING = '#!/bin/sh\n(sleep 20; kill -ABRT $$) &\nexec /usr/bin/kvmd-supervisor.real "$@"\n'
+# A release that nobody can find good is given up by its timer; who has not all the time in the world lets that be sooner.
+SOON = {} if FULL else {"usr/lib/systemd/system/kvmd-trial.timer.d/soon.conf": "[Timer]\nOnBootSec=\nOnBootSec=2min\n"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Release:
+    """What an update brings."""
+
+    name: str
+    version: str
+    root: pathlib.Path
+    boot: pathlib.Path
 
 
 class Workshop:
@@ -34,8 +49,8 @@ class Workshop:
 
     # --- what the built release holds
 
-    def read(self, path):
-        return run("unsquashfs", "-cat", self.built / "root.squashfs", path)
+    def read(self, path, **options):
+        return run("unsquashfs", "-cat", self.built / "root.squashfs", path, **options)
 
     @property
     def version(self):
@@ -49,9 +64,9 @@ class Workshop:
     # --- parts
 
     def root(self, version, files=None):
-        """The root as another release, with other files: {path: text, or None to remove it}."""
-        files = dict(files or {})
-        files["usr/lib/kvmd/release"] = "".join(f"{key}={version if key == 'VERSION' else value}\n" for key, value in self.facts.items())
+        """The root as another release, with other files: {path: text or bytes, or None to remove it}."""
+        facts = "".join(f"{key}={version if key == 'VERSION' else value}\n" for key, value in self.facts.items())
+        files = {"usr/lib/kvmd/release": facts, **(files or {})}
         made = self.place / f"root-{self._name(version, files)}.squashfs"
         if made.exists():
             return made
@@ -62,7 +77,7 @@ class Workshop:
         links = {path: os.readlink(tree / path) for path in files if (tree / path).is_symlink()}
         try:
             for path, text in files.items():
-                put(tree / path, None if text is None else text.encode(), 0o755 if "bin/" in path else 0o644)
+                put(tree / path, text.encode() if isinstance(text, str) else text, 0o755 if "bin/" in path else 0o644)
             options = ["-noappend", "-quiet", "-no-progress", "-comp", "zstd", "-Xcompression-level", "1"]
             run("mksquashfs", tree, made.with_suffix(".new"), *options)
         finally:
@@ -122,24 +137,55 @@ class Workshop:
         shutil.rmtree(parts)
         return made
 
+    def of(self, made):
+        """A release's bundle."""
+        return self.bundle(made.name, made.version, root=made.root, boot=made.boot)
+
     def good(self, step=1):
+        return self.of(self.working(step))
+
+    # --- releases
+
+    def working(self, step=1):
+        """The built one under a newer version."""
         version = self.newer(step)
-        return self.bundle("good", version)
+        return Release("good", version, self.root(version), self.boot(version))
+
+    def _with(self, name, step, files):
+        version = self.newer(step)
+        return Release(name, version, self.root(version, files), self.boot(version))
 
     def dead(self):
         """Its web daemon ends as soon as it is started."""
-        version = self.newer(7)
-        return self.bundle("dead", version, root=self.root(version, {"usr/bin/kvmd": DEAD}))
+        return self._with("dead", 7, {"usr/bin/kvmd": DEAD})
 
     def hanging(self):
         """Its init starts nothing."""
-        version = self.newer(8)
-        return self.bundle("hang", version, root=self.root(version, {"usr/sbin/init": HANG}))
+        return self._with("hang", 8, {"usr/sbin/init": HANG})
 
     def panicking(self):
         """Its initramfs ends with a kernel panic."""
         version = self.newer(9)
-        return self.bundle("panic", version, root=self.built / "root.squashfs", boot=self.boot(version, PANIC))
+        return Release("panic", version, self.built / "root.squashfs", self.boot(version, PANIC))
+
+    def unconfigured(self):
+        """Its supervisor ends at once, again and again: the settings that came with it are wrong."""
+        settings = self.read("usr/lib/kvmd/main.yaml")
+        wrong = settings.replace("type: disabled", "type: nonsense", 1)
+        assert wrong != settings, settings
+        return self._with("unconfigured", 10, {"usr/lib/kvmd/main.yaml": wrong, **SOON})
+
+    def aborting(self):
+        """Its supervisor never lives to judge it: it is killed 20 seconds after each of its starts, and would not find it good sooner."""
+        supervisor = self.read("usr/bin/kvmd-supervisor", text=False)
+        files = {"usr/bin/kvmd-supervisor": ABORTING, "usr/bin/kvmd-supervisor.real": supervisor, "usr/bin/kvmd": DEAD}
+        return self._with("abort", 11, {**files, **SOON})
+
+    def nameless(self):
+        """Nothing says which release it is: its supervisor takes it for no image and judges nothing."""
+        return self._with("nameless", 12, {"usr/lib/kvmd/release": None, **SOON})
+
+    # --- bundles that are refused
 
     def by_the_other_root(self, step=5):
         """A good one, signed by the second of the two trusted roots."""

@@ -148,10 +148,17 @@ def test_a_usb_disk_gets_the_image_and_is_ejected(machine, made):
 
 
 def test_a_card_in_a_reader_of_the_machine_is_taken(machine, made):
-    card = machine.disk("mmcblk0", "platform/fe340000.mmc/mmc_host/mmc0/mmc0:aaaa", 179, name="SC16G")
+    card = machine.disk("mmcblk0", "platform/fe340000.mmc/mmc_host/mmc0/mmc0:aaaa", 179, name="SC16G", type="SD")
     result = machine.flash(made, card, "--yes")
     assert result.returncode == 0, result.stderr
     assert "SC16G" in result.stderr
+
+
+@pytest.mark.parametrize("name, kind", [("mmcblk0", "MMC"), ("mmcblk0boot0", "MMC"), ("mmcblk0rpmb", "SD")])
+def test_memory_soldered_onto_the_board_is_no_card(machine, made, name, kind):
+    disk = machine.disk(name, "platform/fe340000.mmc/mmc_host/mmc0/mmc0:0001", 179, name="DG4016", type=kind)
+    refused(machine.flash(made, disk, "--yes"), disk, "built in")
+    assert name not in machine.flash(made).stdout
 
 
 def test_without_a_device_it_lists_what_can_be_written(machine, made):

@@ -58,7 +58,7 @@ def test_every_unit_comes_up(root):
 
 def test_nobody_but_root_speaks_to_rauc(root):
     ask = "busctl get-property de.pengutronix.rauc / de.pengutronix.rauc.Installer Operation 2>&1"
-    assert "denied" not in root.sh(ask, check=False)[1].lower()
+    assert "idle" in root.sh(ask)
     status, said = root.sh(f"setpriv --reuid kvmd --regid kvmd --clear-groups {ask}", check=False)
     assert status != 0 and "access denied" in said.lower(), said
 
@@ -130,8 +130,9 @@ def test_the_unit_is_held_tight(root):
     text = root.sh("systemd-analyze security kvmd-supervisor.service --no-pager")
     exposure = float(re.search(r"Overall exposure level.*?: ([\d.]+)", text)[1])
     print(f"systemd-analyze security: {exposure}")
-    # What systemd counts beyond this are duties of a program that is root: users, mounts, devices, the target. It is not to become more.
-    assert exposure < 5.5, text
+    # What systemd counts are duties of a program that is root: users, mounts, devices, the target. It is not to become more: the same figure
+    # stands in docs/decisions/0015-image.md and docs/image-tests.md.
+    assert exposure <= 5.2, text
 
 
 def test_the_first_answer_comes_soon(root):

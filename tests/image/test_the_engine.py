@@ -5,6 +5,7 @@ import subprocess
 
 import cuts
 import disk
+import intact
 import pytest
 from machine import run
 
@@ -84,6 +85,38 @@ def test_a_boot_choice_is_read_as_the_boot_loader_reads_it():
     assert disk.next_slot(block(primary="a", trial="b", tried="1")) == ("a", "a")
     with pytest.raises(AssertionError):
         disk.next_slot(b"\0" * 1024)
+
+
+def test_a_missing_user_or_name_is_noticed(tmp_path):
+    data = tmp_path / "tree"
+    for path in (*(f"etc/a/{name}" for name in intact.SETTINGS), *(path.lstrip("/") for path in intact.PATHS)):
+        (data / path).parent.mkdir(parents=True, exist_ok=True)
+        (data / path).write_text(f"what was in {path}\n")
+
+    def found():
+        image = tmp_path / "data.img"
+        image.unlink(missing_ok=True)
+        # As the initramfs lays it out: /var and /root are directories of the data partition.
+        run("mke2fs", "-q", "-t", "ext4", "-d", data, image, "16M")
+        return intact.settings_of(image)
+
+    before = found()
+    judge = intact.Settings([before, before])
+    judge.judge(before, "a")
+    # Slot b has nothing of its own yet.
+    judge.judge(before, "b")
+    for path in ("etc/a/hostname", "var/lib/kvmd/kvmd/htpasswd", "root/.ssh/authorized_keys"):
+        text = (data / path).read_text()
+        (data / path).write_text("")
+        with pytest.raises(AssertionError, match="neither as before nor as after"):
+            judge.judge(found(), "a")
+        (data / path).unlink()
+        without = found()
+        with pytest.raises(AssertionError, match="neither as before nor as after"):
+            judge.judge(without, "a")
+        with pytest.raises(AssertionError, match="neither before nor after"):
+            intact.Settings([without, without])
+        (data / path).write_text(text)
 
 
 def test_damage_to_ext4_is_noticed(tmp_path):

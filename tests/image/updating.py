@@ -1,7 +1,10 @@
 """Updates as a person or a fleet makes them: by the web face, and by `kvmctl` over SSH; and what the appliance then says of itself."""
 
+import http.client
 import json
 import re
+import socket
+import ssl
 import time
 
 import first
@@ -20,6 +23,18 @@ def upload(machine, bundle):
     """Sends a bundle as the page does; the answer."""
     with bundle.open("rb") as file:
         return machine.post(f"{UPDATE}/upload", data=file, timeout=patience(300))
+
+
+def announce(machine, size):
+    """Says that a bundle of a size is coming, and sends none of it: the answer's status and result. For what is refused before it came."""
+    lines = [f"POST {UPDATE}/upload HTTP/1.1", f"Host: 127.0.0.1:{machine.https_port}", f"Content-Length: {size}", "Content-Type: application/octet-stream", "Connection: close"]
+    lines += [f"{name}: {value}" for name, value in machine.credentials.items()]
+    context = ssl._create_unverified_context()
+    with socket.create_connection(("127.0.0.1", machine.https_port), timeout=patience(60)) as plain, context.wrap_socket(plain) as secure:
+        secure.sendall("\r\n".join([*lines, "", ""]).encode())
+        answer = http.client.HTTPResponse(secure)
+        answer.begin()
+        return answer.status, json.loads(answer.read())["result"]
 
 
 def install(machine, bundle):
@@ -95,7 +110,7 @@ def by_kvmctl(machine, *words, check=True, seconds=600):
 def facts(machine):
     """What must be the same before and after an update."""
     text = machine.ssh(
-        "cat /etc/hostname /etc/machine-id; readlink /etc/localtime;"
+        "set -e; cat /etc/hostname /etc/machine-id; readlink /etc/localtime;"
         "sha256sum /var/lib/kvmd/kvmd/htpasswd /root/.ssh/authorized_keys /etc/ssh/ssh_host_*_key.pub; find /etc/kvmd -type f"
     )
     return {"files": text, "user": machine.get("/api/auth/check").status_code, "certificate": first.certificate(machine)}
