@@ -12,6 +12,19 @@ as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
+# lock_kind ARCH: boards of one architecture share packages, lists and what is unpacked of them, so one at a time; until unlock_kind.
+lock_kind() {
+    local lock=$root/.cache/image/lock-$1
+    [ -e "$lock" ] || : >"$lock"
+    exec 8<"$lock"
+    flock -n 8 || { say "waiting for another build of $1"; flock 8; }
+}
+unlock_kind() {
+    # Not by closing it alone: a server that a compiler left behind would hold it.
+    flock -u 8
+    exec 8<&-
+}
+
 # need_packages PACKAGE…: install those that are missing.
 need_packages() {
     local missing=() package

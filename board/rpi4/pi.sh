@@ -40,7 +40,9 @@ board_kernel() {
 }
 
 # board_kernel_key: what of ours is in that tree
-board_kernel_key() { cat "$root"/board/rpi4/tryboot/* "$root/scripts/image/arm64.sh" | sha256sum | cut -c1-16; }
+board_kernel_key() {
+    { cat "$root"/board/rpi4/tryboot/* && declare -f board_kernel arm64_modules && echo "$PI_FIRMWARE_SUITE"; } | sha256sum | cut -c1-16
+}
 
 # pi_boot DIR: config.txt, command line, device trees and overlays. The same for both slots: which one it is the firmware tells
 # the kernel in /chosen/bootloader/partition.

@@ -30,4 +30,5 @@ def kvmd_sysusers(d, kind):
     import shlex
     lines = (shlex.split(line, comments=True) for line in kvmd_read(d, 'rootfs-overlay/usr/lib/sysusers.d/kvmd.conf').splitlines())
     options = {'g': '--system', 'u': '--system --no-create-home --home-dir /nonexistent --shell /sbin/nologin --user-group'}[kind]
-    return '; '.join('%s %s' % (options, line[1]) for line in lines if line and line[0] == kind)
+    number = {'g': '--gid', 'u': '--uid'}[kind]
+    return '; '.join('%s %s %s %s' % (options, number, line[2], line[1]) for line in lines if line and line[0] == kind)

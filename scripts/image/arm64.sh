@@ -16,6 +16,9 @@ arm64_fetch() {
     (
         # shellcheck disable=SC2034 # for debian.sh
         ARCH=arm64 SUITE=$suite COMPONENTS=main MORE_SUITES='' DEBIAN_LISTS=-$suite debian_lists_read=''
+        # Root's are root's: both ask for some, and apt wants to own what it writes.
+        # shellcheck disable=SC2034 # for debian.sh
+        [ "$(id -u)" = 0 ] || DEBIAN_LISTS+=-of-a-user
         # Of other releases nothing but firmware.
         if [ "$suite" = trixie ]; then MORE_SUITES=trixie-backports; else COMPONENTS=non-free-firmware; fi
         # shellcheck source=debian.sh

@@ -14,6 +14,7 @@ base() {
     if $update || [ ! -e "$base" ]; then
         if declare -F board_base >/dev/null; then board_base; fi
         make_base
+        forget_older
     fi
     if $update || [ "$(cat "$kernel/.of" 2>/dev/null)" != "$(kernel_key)" ]; then fetch_kernel; fi
 }
@@ -40,6 +41,17 @@ make_base() {
     mv "$base.new" "$base"
 }
 
+# Of what was fetched for other roots only other packages are kept: of those in this one, other versions would come to be for ever.
+forget_older() {
+    local name version arch file
+    while read -r name version arch; do
+        for file in "$archives/${name}"_*_"$arch.deb"; do
+            [ "$file" = "$archives/${name}_${version//:/%3a}_$arch.deb" ] || rm -f "$file"
+        done
+    done < <(tar -xOf "$base" ./var/lib/dpkg/status |
+        awk -F': ' '$1 == "Package" { name = $2 } $1 == "Version" { version = $2 } $1 == "Architecture" { arch = $2 } !NF { print name, version, arch }')
+}
+
 kernel_key() {
     printf '%s %s %s\n' "$ARCH" "${KERNEL_SUITE:-$SUITE}" "$KERNEL"
     if declare -F board_kernel_key >/dev/null; then board_kernel_key; fi
@@ -49,6 +61,8 @@ kernel_key() {
 fetch_kernel() {
     local found deb
     rm -rf "$kernel" "$kernel.debs"
+    # Here, as a subshell would not remember: what is found and what is fetched is of the same lists.
+    debian_lists
     mapfile -t found < <(debian_kernel_packages)
     [ ${#found[@]} -gt 0 ] || die "$KERNEL names no kernel"
     debian_fetch "$kernel.debs" "${found[@]/%/${KERNEL_SUITE:+/$KERNEL_SUITE}}" busybox-static

@@ -6,14 +6,18 @@
 # Sourced by scripts/boot-image, whose variables it uses.
 # shellcheck disable=SC2154
 
+# sfdisk lies where a user does not look.
+PATH=$PATH:/usr/sbin:/sbin
 need_qemu_for qemu-system-aarch64 qemu-system-arm
 need_packages curl mtools device-tree-compiler fdisk
 [ "$accel" = tcg ] || die "--accel $accel: another machine's processor is always emulated"
 ! $direct || die "--direct: it always is"
+[ -z "$ssh_key" ] || die "--ssh-key: this firmware has no way to give one; put it into kvm.yaml (docs/handbook/preseed.md)"
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/boot-image.XXXXXX")
 qemu=
 end() {
+    trap '' INT TERM
     [ -z "$qemu" ] || kill "$qemu" 2>/dev/null || true
     [ -z "$qemu" ] || wait "$qemu" 2>/dev/null || true
     rm -rf "$work"
@@ -27,8 +31,9 @@ if [ -z "$disk" ]; then
     [ -n "$image" ] || die "there is no image: scripts/build-image $board"
     disk=${keep:-$work/disk.img}
     if [ ! -e "$disk" ]; then
-        cp --sparse=always "$image" "$disk"
-        truncate -s "$size" "$disk"
+        cp --sparse=always "$image" "$disk.new"
+        truncate -s "$size" "$disk.new"
+        mv "$disk.new" "$disk"
     fi
 fi
 [ -e "$disk" ] || die "there is no $disk"
@@ -93,6 +98,7 @@ stage() {
     last=$at
 }
 
+mkdir -p "$(dirname "$serial")"
 : >"$serial"
 tryboot=false failures=0
 while [ $failures -lt 3 ]; do

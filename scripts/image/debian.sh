@@ -15,20 +15,25 @@ debian_sources() {
     for suite in ${MORE_SUITES:-}; do printf 'deb [signed-by=%s] %s %s %s\n' "$keyring" "$mirror" "$suite" "$COMPONENTS"; done
 }
 
-# debian_apt COMMAND…: apt-get or apt-cache for the board's architecture. The lists are read once a run.
-debian_apt() {
-    local program=$1 apt=$root/.cache/apt/state-$ARCH${DEBIAN_LISTS:-} options
-    shift
+# debian_lists: the lists as they are now. Read once in the life of a shell; a subshell's memory ends with it.
+debian_lists() {
+    local apt=$root/.cache/apt/state-$ARCH${DEBIAN_LISTS:-}
+    [ -z "${debian_lists_read:-}" ] || return 0
     mkdir -p "$apt/lists/partial" "$archives"
     debian_sources >"$apt/sources"
     : >"$apt/status"
+    debian_lists_read=yes
+    debian_apt apt-get update >&2
+}
+
+# debian_apt COMMAND…: apt-get or apt-cache for the board's architecture
+debian_apt() {
+    local program=$1 apt=$root/.cache/apt/state-$ARCH${DEBIAN_LISTS:-} options
+    shift
+    debian_lists
     options=(-qq -o "Dir::Etc::SourceList=$apt/sources" -o Dir::Etc::SourceParts=- -o Dir::Etc::PreferencesParts=/dev/null
         -o "Dir::State::Lists=$apt/lists" -o "Dir::State::status=$apt/status" -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=
         -o "APT::Architecture=$ARCH" -o "APT::Architectures=$ARCH" -o APT::Sandbox::User=root -o Acquire::Languages=none)
-    if [ -z "${debian_lists_read:-}" ]; then
-        apt-get update "${options[@]}" >&2
-        debian_lists_read=yes
-    fi
     "$program" "${options[@]}" "$@"
 }
 

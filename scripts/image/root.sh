@@ -54,6 +54,7 @@ make_root() {
     mkdir -p "$tree"/{data,boot/sel,root,home,var,dev,proc,sys,run,tmp}
     # Debian's own lists are older news to it: their packages made their users when they were configured.
     systemd-sysusers --root="$tree" "$root"/rootfs-overlay/usr/lib/sysusers.d/*.conf
+    numbers
     # Its field "last changed" would be today.
     sed -i 's/^\([^:]*:[^:]*\):[0-9]*:/\1:1:/' "$tree/etc/shadow"
     rm -f "$tree"/etc/{passwd,group,shadow,gshadow,subuid,subgid}-
@@ -64,16 +65,36 @@ make_root() {
     if declare -F board_root >/dev/null; then board_root "$tree"; fi
 }
 
-# copy_over DIR: as it lies on the device, owned by root.
-copy_over() { cp -rT --no-dereference --preserve=mode,links "$1" "$tree"; }
+# copy_over DIR: as it lies on the device, owned by root. Modes are not those of the checkout, which a umask has made, but what git keeps.
+copy_over() {
+    local copy=$cache/overlay
+    rm -rf "$copy"
+    cp -rT --no-dereference --preserve=mode,links "$1" "$copy"
+    chmod -R u=rwX,go=rX "$copy"
+    cp -rT --no-dereference --preserve=mode,links "$copy" "$tree"
+    rm -rf "$copy"
+}
+
+# Files on the data partition outlive the release, so their owners' numbers are the same in all of them. systemd-sysusers takes another
+# one, without a word, when somebody has it.
+numbers() {
+    local kind name number file
+    while read -r kind name number _; do
+        case $kind in g) file=group ;; u) file=passwd ;; *) continue ;; esac
+        grep -q "^$name:[^:]*:$number:" "$tree/etc/$file" || die "$name does not have the number $number in /etc/$file"
+    done < <(cat "$root"/rootfs-overlay/usr/lib/sysusers.d/*.conf)
+}
 
 # The roots an update may be signed under; their private halves stay where they are.
 keys() {
-    local dir=${KVMD_KEYS:-$root/.cache/keys}
-    [ -n "${KVMD_KEYS:-}" ] || "$root/scripts/make-keys" >&2
-    compgen -G "$dir/*.ca.pem" >/dev/null || { say "no keys in $dir: this image can take no update"; return; }
-    install -m 644 -t "$tree/usr/lib/kvmd/keys" "$dir"/*.ca.pem
-    cat "$dir"/*.ca.pem >"$tree/usr/lib/kvmd/keys/ring.pem"
+    local file subject
+    for file in "$KVMD_KEYS"/*.ca.pem; do
+        subject=$(openssl x509 -in "$file" -noout -subject) || die "$file is no certificate"
+        ! grep -q 'PRIVATE KEY' "$file" || die "$file holds a private key"
+        say "signs updates for it: ${subject#subject=} ($file)"
+    done
+    install -m 644 -t "$tree/usr/lib/kvmd/keys" "$KVMD_KEYS"/*.ca.pem
+    cat "$KVMD_KEYS"/*.ca.pem >"$tree/usr/lib/kvmd/keys/ring.pem"
 }
 
 # paths of the modules NAME… and of what they need, in the order they are loaded, below the directory of modules

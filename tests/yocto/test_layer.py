@@ -145,7 +145,7 @@ def fill(board, tmp_path, *firmware):
 def test_the_partitions_of_a_pi_hold_what_its_firmware_reads(tmp_path, board, firmware):
     sel, boot = fill(board, tmp_path, *firmware)
     assert "boot_partition=2" in (sel / "autoboot.txt").read_text() and (sel / "autoboot.txt").stat().st_size == 512
-    assert "kvmd_primary=a" in (sel / "kvmd-choice").read_text()
+    assert "kvmd_primary=a" in (sel / "kvmd-choice").read_text() and "kvmd_bad=b" in (sel / "kvmd-choice").read_text()
     config = (boot / "config.txt").read_text().splitlines()
     assert "kernel=vmlinuz" in config and "initramfs initrd.img followkernel" in config
     # The kernel is Raspberry Pi's own here, with its own overlays.
@@ -160,6 +160,8 @@ def test_the_partitions_of_a_pc_hold_grub_and_the_boot_choice(tmp_path):
     sel, boot = fill("qemu-x86_64", tmp_path)
     assert (sel / "EFI/BOOT/BOOTX64.EFI").read_bytes()[:2] == b"MZ"
     assert (sel / "grub/grubenv").stat().st_size == 1024 and (sel / "grub/grub.cfg").exists()
+    # The other slot is empty: nobody may go back to it.
+    assert b"kvmd_bad=b\n" in (sel / "grub/grubenv").read_bytes()
     assert "console=" in (boot / "slot.cfg").read_text()
 
 

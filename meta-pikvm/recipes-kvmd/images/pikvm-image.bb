@@ -14,6 +14,7 @@ IMAGE_INSTALL = " \
     kernel-modules \
     kmod \
     kvmd \
+    openssh-sftp-server \
     openssh-sshd \
     pikvm-overlay \
     pikvm-rauc-conf \

@@ -28,6 +28,8 @@ do_install() {
     cp -R --no-dereference --preserve=mode,links ${S}/rootfs-overlay/. ${D}/
     [ ! -d "$board/overlay" ] || cp -R --no-dereference --preserve=mode,links "$board/overlay/." ${D}/
     chown -R root:root ${D}
+    # Not as a umask has made them, but as git keeps them.
+    chmod -R u=rwX,go=rX ${D}
     # The recipe pikvm-rauc-conf has these.
     rm -rf ${D}${nonarch_libdir}/rauc
     install -d ${D}${nonarch_libdir}/kvmd ${D}/data ${D}/boot/sel
