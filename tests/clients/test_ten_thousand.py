@@ -72,6 +72,8 @@ def wired():
         yield pair
 
 
+# A hundred seconds by the link's pace alone.
+@pytest.mark.timeout(1800)
 def test_the_machine_receives_what_the_model_says(wired):
     appliance, machine = wired
     generator = random.Random(2026)

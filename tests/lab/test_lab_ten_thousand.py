@@ -93,6 +93,7 @@ def settle(socket):
     socket.wait(lambda s: len(s.binary) > before, "the answer to a ping", 30)
 
 
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("seed", [2026])
 def test_the_host_reads_what_the_model_says(wired, seed):
     generator = random.Random(seed)
