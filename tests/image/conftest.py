@@ -21,10 +21,17 @@ import second  # noqa: E402
 BUILT = pathlib.Path(os.environ.get("KVMD_IMAGE_DIR", ROOT / ".cache/image/qemu-x86_64"))
 
 
+def pytest_collection_modifyitems(items):
+    """Emulated machines take their time, however these tests are called."""
+    for item in items:
+        if HERE in item.path.parents and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(5400))
+
+
 def wanted(path):
     """They take long: they run when they are asked for, and then what they need has to be there."""
     if os.environ.get("KVMD_IMAGE") != "1":
-        pytest.skip("image tests run by scripts/test --image, or with KVMD_IMAGE=1")
+        pytest.skip("tests of the image run by scripts/test --image or --root, or with KVMD_IMAGE=1")
     assert path and path.exists(), f"{path or 'an image'} is missing in {BUILT}: scripts/build-image qemu-x86_64"
     return path
 

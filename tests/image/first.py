@@ -3,6 +3,7 @@
 Done once in a run; what was seen is kept for the tests to judge, and the machine is frozen as it is afterwards.
 """
 
+import contextlib
 import dataclasses
 import re
 import ssl
@@ -10,7 +11,8 @@ import ssl
 import disk
 import page
 import requests
-from machine import PASSWORD, Machine, overlay, patience, public_key
+from appliance import wait_for
+from machine import PASSWORD, Machine, overlay, patience, public_key, run
 
 # Larger than the image: the last partition has room to grow into.
 SIZE = "4G"
@@ -35,6 +37,10 @@ def start(image, place):
         stages = {"first word on the console": machine.serial.wait_for_line(".", 60)[0] - machine.began}
         stages["boot loader"] = machine.serial.wait_for_line(r"kvmd: slot", 90)[0] - machine.began
         stages["first HTTPS answer"] = machine.wait_page(300)
+        # The web is started anew for a certificate that names the address it got.
+        with contextlib.suppress(AssertionError):
+            wait_for(lambda: "10.0.2." in names("127.0.0.1", machine.https_port), "a certificate for its address", patience(20), 1)
+        machine.wait_page()
         facts["before"] = looks(machine)
         facts["console"] = code_on(machine)
         machine.wait_ssh()
@@ -79,6 +85,14 @@ def own(machine):
     text = machine.ssh("cat /etc/machine-id; cat /proc/sys/kernel/hostname; cat /etc/ssh/ssh_host_*_key.pub | cut -d' ' -f2 | sort | tr '\\n' ' '")
     identity, name, keys = text.strip().split("\n")
     return {"machine-id": identity, "host name": name, "SSH host keys": keys, "certificate": certificate(machine)}
+
+
+def names(host, port):
+    """Whom the certificate is for, as text; "" where nobody answers."""
+    try:
+        return run("openssl", "x509", "-noout", "-ext", "subjectAltName", input=ssl.get_server_certificate((host, port)))
+    except OSError:
+        return ""
 
 
 def certificate(machine):

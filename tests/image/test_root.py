@@ -20,7 +20,7 @@ CHILDREN = {"kvmd": "kvmd", "kvmd-streamer": "kvmd-streamer"}
 @pytest.fixture(scope="module")
 def root(lab):
     """The root, up and claimed."""
-    wait_for(lambda: answers(lab) is not None, "HTTPS", patience(60))
+    settled(lab)
     lab.credentials = {"X-KVMD-User": USER, "X-KVMD-Passwd": PASSWORD}
     if lab.get("/api/system/claim", headers={}).json()["result"].get("claimed") is not True:
         code = claim_code(lab)
@@ -35,6 +35,13 @@ def answers(lab):
         return lab.get("/api/auth/check", headers={}, timeout=2)
     except requests.RequestException:
         return None
+
+
+def settled(lab):
+    """Waits until HTTPS answers with the certificate that names the address it has: the web is started anew for that one."""
+    wait_for(lambda: answers(lab) is not None, "HTTPS", patience(60))
+    wait_for(lambda: lab.there in first.names(lab.there, 443), "a certificate for its address", patience(60), 0.2)
+    wait_for(lambda: answers(lab) is not None, "HTTPS with it", patience(60))
 
 
 def claim_code(lab):
@@ -170,7 +177,7 @@ def first_answer(lab):
 
 def secrets(lab):
     """Everything that tells one appliance from another, or lets somebody in."""
-    wait_for(lambda: answers(lab) is not None, "HTTPS", patience(60))
+    settled(lab)
     wait_for(lambda: lab.sh("ls /etc/ssh/ssh_host_*_key.pub | wc -l").strip() not in ("", "0"), "SSH host keys", patience(60))
     found = {f"ssh {line.split()[0]}": line.split()[1] for line in lab.sh("cat /etc/ssh/ssh_host_*_key.pub").splitlines()}
     found["machine-id"] = lab.sh("cat /etc/machine-id").strip()
