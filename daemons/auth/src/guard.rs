@@ -17,8 +17,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    access::{Access, Allowed, Login},
     cache::{Basis, Cache},
-    carrier::{Carrier, Peer, Presented, Via, credentials},
+    carrier::{Carrier, Peer, Presented, credentials},
     clock::Clock,
     error::{Denied, Error, random},
     file::Stamp,
@@ -68,64 +69,6 @@ impl Default for Settings {
             sessions_per_user: 1_024,
             checks_at_once: 2,
             checks_waiting: 256,
-        }
-    }
-}
-
-/// Whose right password it was.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Allowed {
-    /// The user, trimmed.
-    pub user: String,
-}
-
-/// What a login came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Login {
-    /// A new session: set the cookie.
-    Session(Token),
-    /// Nobody has to log in here: no cookie.
-    NotNeeded,
-}
-
-/// By what right a request passes.
-#[derive(Debug, Clone)]
-pub enum Access {
-    /// Nobody is asked (`auth.enabled: false`).
-    Open,
-    /// A right password.
-    Password {
-        /// The user.
-        user: String,
-        /// The header it came in.
-        via: Via,
-    },
-    /// A living session.
-    Session(Session),
-    /// The unix socket's other end.
-    Peer(Peer),
-}
-
-impl Access {
-    /// The user, where there is one.
-    #[must_use]
-    pub fn user(&self) -> Option<&str> {
-        match self {
-            Self::Open => None,
-            Self::Password { user, .. } | Self::Peer(Peer { user, .. }) => Some(user),
-            Self::Session(session) => Some(&session.user),
-        }
-    }
-
-    /// The access log's user field: `admin (xhdr)`, `admin (token)`, `admin (basic)`, `root[0] (unix)`, `-`.
-    #[must_use]
-    pub fn tag(&self) -> String {
-        match self {
-            Self::Open => "-".to_owned(),
-            Self::Password { user, via: Via::XHeader } => format!("{user} (xhdr)"),
-            Self::Password { user, via: Via::Basic } => format!("{user} (basic)"),
-            Self::Session(session) => format!("{} (token)", session.user),
-            Self::Peer(Peer { user, uid }) => format!("{user}[{uid}] (unix)"),
         }
     }
 }

@@ -24,6 +24,7 @@
 //! What it does not do: HTTP (headers come in as bytes, refusals go out as [`Denied`]), roles, an audit log.
 //! Other credential services than htpasswd (HTTP, LDAP, PAM, RADIUS) are to be [`Service`]s behind [`Split`].
 
+mod access;
 pub mod cache;
 mod carrier;
 pub mod clock;
@@ -43,9 +44,10 @@ pub mod syntax;
 mod throttle;
 pub mod totp;
 
+pub use access::{Access, Allowed, Login};
 pub use carrier::{Carrier, Peer, Presented, Via, cookie, credentials};
 pub use error::{Denied, Error};
-pub use guard::{Access, Allowed, Auth, Hold, Login, Settings};
+pub use guard::{Auth, Hold, Settings};
 pub use peer::{Accounts, Group, PeerRules, SystemAccounts};
 pub use service::{Credential, Forbidden, Htpasswd, Service, Split};
 pub use session::{Session, SessionEnd, Token};

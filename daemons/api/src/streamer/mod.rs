@@ -1,6 +1,6 @@
 //! `/streamer`: the picture's settings, snapshots and the MJPEG stream (sections 8.7 and 10).
 //!
-//! [`owner`] decides when the streamer runs, [`frames`] brings its pictures into this process, [`mjpeg`] and
+//! [`owner`] decides when the streamer runs, `shown` says what clients are told of it, [`frames`] brings its pictures into this process, [`mjpeg`] and
 //! [`snapshot`] send them, [`audience`] counts who looks, [`edid`] is about the monitor that the target sees. Text recognition is not here yet.
 
 pub mod audience;
@@ -8,6 +8,7 @@ pub mod edid;
 pub mod frames;
 pub mod mjpeg;
 pub mod owner;
+mod shown;
 pub mod snapshot;
 
 use crate::{

@@ -1,0 +1,64 @@
+//! What the guard answers: whose password it was, what a login came to, by what right a request passes.
+
+use crate::{
+    carrier::{Peer, Via},
+    session::{Session, Token},
+};
+
+/// Whose right password it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allowed {
+    /// The user, trimmed.
+    pub user: String,
+}
+
+/// What a login came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Login {
+    /// A new session: set the cookie.
+    Session(Token),
+    /// Nobody has to log in here: no cookie.
+    NotNeeded,
+}
+
+/// By what right a request passes.
+#[derive(Debug, Clone)]
+pub enum Access {
+    /// Nobody is asked (`auth.enabled: false`).
+    Open,
+    /// A right password.
+    Password {
+        /// The user.
+        user: String,
+        /// The header it came in.
+        via: Via,
+    },
+    /// A living session.
+    Session(Session),
+    /// The unix socket's other end.
+    Peer(Peer),
+}
+
+impl Access {
+    /// The user, where there is one.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        match self {
+            Self::Open => None,
+            Self::Password { user, .. } | Self::Peer(Peer { user, .. }) => Some(user),
+            Self::Session(session) => Some(&session.user),
+        }
+    }
+
+    /// The access log's user field: `admin (xhdr)`, `admin (token)`, `admin (basic)`, `root[0] (unix)`, `-`.
+    #[must_use]
+    pub fn tag(&self) -> String {
+        match self {
+            Self::Open => "-".to_owned(),
+            Self::Password { user, via: Via::XHeader } => format!("{user} (xhdr)"),
+            Self::Password { user, via: Via::Basic } => format!("{user} (basic)"),
+            Self::Session(session) => format!("{} (token)", session.user),
+            Self::Peer(Peer { user, uid }) => format!("{user}[{uid}] (unix)"),
+        }
+    }
+}
