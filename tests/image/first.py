@@ -47,6 +47,11 @@ def start(image, place):
         facts["sel"] = machine.ssh("ls -l /boot/sel; cat /boot/sel/claim-code.txt; cat /boot/sel/kvm.yaml", check=False)[1]
         facts["own"] = own(machine)
         facts["claim"] = page.claim(machine, facts["console"], NAME, ZONE)
+        # Its certificate follows its new name at the next start, and stays from then on.
+        machine.ssh("systemctl restart --no-block kvmd-supervisor")
+        ours = (NAME, "10.0.2.")
+        machine.wait_here(lambda: all(word in names("127.0.0.1", machine.https_port) for word in ours), "a certificate for its name and address", 240, 1)
+        machine.wait_here(lambda: machine.answers() is not None, "HTTPS with it", 120)
         facts["kernel's"] = machine.ssh("cat /run/kvmd-boot/stages; systemd-analyze time; systemd-analyze critical-chain kvmd-supervisor.service")
         frozen = machine.freeze(place / "frozen")
     except BaseException:
@@ -90,7 +95,7 @@ def own(machine):
 def names(host, port):
     """Whom the certificate is for, as text; "" where nobody answers."""
     try:
-        return run("openssl", "x509", "-noout", "-ext", "subjectAltName", input=ssl.get_server_certificate((host, port)))
+        return run("openssl", "x509", "-noout", "-ext", "subjectAltName", input=ssl.get_server_certificate((host, port), timeout=10))
     except OSError:
         return ""
 

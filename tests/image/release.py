@@ -159,6 +159,10 @@ class Workshop:
         """Its web daemon ends as soon as it is started."""
         return self._with("dead", 7, {"usr/bin/kvmd": DEAD})
 
+    def blind(self):
+        """Its streamer ends at once: the page is there, and it is not found good."""
+        return self._with("blind", 6, {"usr/bin/kvmd-streamer": DEAD})
+
     def hanging(self):
         """Its init starts nothing."""
         return self._with("hang", 8, {"usr/sbin/init": HANG})
