@@ -3,6 +3,8 @@
 //! One verb of the control socket, [`Request::Update`](crate::supervisor::Request::Update), carries one [`Ask`] and is
 //! answered by one [`Told`].
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// How long [`Ask::Watch`] waits for something new.
@@ -32,8 +34,8 @@ pub enum Ask {
     MarkGood,
 }
 
-/// Where a bundle is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Where a bundle is. What is asked is logged: an address without what it may hold for a server alone.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "at", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Source {
     /// It was uploaded.
@@ -48,6 +50,23 @@ pub enum Source {
         /// Its absolute path.
         path: String,
     },
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Upload => out.write_str("Upload"),
+            Self::File { path } => out.debug_struct("File").field("path", path).finish(),
+            Self::Url { url } => {
+                let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+                let place = rest.split(['?', '#']).next().unwrap_or_default();
+                let end = place.find('/').unwrap_or(place.len());
+                let (host, path) = place.split_at_checked(end).unwrap_or_default();
+                let host = host.rsplit('@').next().unwrap_or_default();
+                out.debug_struct("Url").field("url", &format!("{scheme}://{host}{path}")).finish()
+            }
+        }
+    }
 }
 
 impl Ask {
@@ -230,6 +249,19 @@ mod tests {
         ] {
             assert_eq!(serde_json::to_string(&ask).unwrap(), text);
             assert_eq!(serde_json::from_str::<Ask>(text).unwrap(), ask);
+        }
+    }
+
+    #[test]
+    fn what_an_address_holds_for_the_server_alone_is_not_logged() {
+        for (url, shown) in [
+            ("https://user:secret@host:8443/x.raucb?token=secret#secret", "https://host:8443/x.raucb"),
+            ("https://host", "https://host"),
+            ("user:secret@host", "://host"),
+            ("", "://"),
+        ] {
+            let ask = Ask::Install { from: Source::Url { url: url.to_owned() } };
+            assert_eq!(format!("{ask:?}"), format!("Install {{ from: Url {{ url: {shown:?} }} }}"));
         }
     }
 

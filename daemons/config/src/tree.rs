@@ -135,7 +135,7 @@ section! {
     /// New releases of the system. Our own.
     pub struct Update(layout) {
         /// Seconds a new release has, from its start, to prove that it can serve; then the old one comes back.
-        health_deadline: Duration = Duration::from_secs(120) => seconds(5.0, 3600.0),
+        health_deadline: Duration = Duration::from_secs(120) => seconds(5.0, 240.0),
         /// Directory uploaded bundles are received in, below our own state.
         uploads: PathBuf = layout.kvmd_state().join("update") => path(),
         /// Bytes of the largest bundle that is taken.

@@ -7,7 +7,7 @@
 //! | `edid show`, `set FILE`, `confirm`, `undo` | asks `kvmd` about the monitor that the target sees |
 //! | `gadget status`, `bios-safe`, `connect`, `disconnect` | asks the supervisor about the USB gadget |
 //! | `update status`, `install BUNDLE`, `reboot`, `rollback`, `mark-good` | asks the supervisor about new releases |
-//! | `boot get-primary`, `set-primary SLOT`, `set-state SLOT MARK` and so on | reads and writes the boot choice, for RAUC |
+//! | `boot get-primary`, `set-primary SLOT`, `set-state SLOT MARK` and so on | reads and writes the boot choice, for RAUC and the system |
 //! | `logs` | reads the log through `kvmd`'s unix socket, or from the journal while `kvmd` is down |
 //! | `system`, `claim` | asks the supervisor about the machine itself; makes its first user |
 //! | `passwd`, `totp` | edits the files of logins and of one-time codes |

@@ -18,6 +18,7 @@ use client::supervisor::Answer;
 use client::update as wire;
 use client::update::{Ask, Told};
 use config::{Config, HidType};
+use nix::time::{ClockId, clock_gettime};
 use tokio::sync::{mpsc, watch};
 use update::progress::Line;
 use update::{Boxed, Bundle, Machine, Settings, Source, Unfit, Update};
@@ -55,12 +56,15 @@ impl Updates {
                 has_gadget: config.kvmd.hid.r#type == HidType::Otg,
                 streamer: config.kvmd.streamer.unix.clone(),
                 data_lost: PathBuf::from(DATA_LOST),
+                had_controller: places.dir.join("has-controller"),
             },
             uploads: config.kvmd.update.uploads.clone(),
             dir: places.dir.clone(),
             reboot: places.reboot.clone(),
+            reboot_argument: PathBuf::from("/run/systemd/reboot-param"),
             tools,
         };
+        let probe = machine.probe.clone();
         let settings = Settings {
             boot: places.boot.clone(),
             cmdline: places.cmdline.clone(),
@@ -69,9 +73,13 @@ impl Updates {
             dir: places.dir.clone(),
             failure: places.failure.clone(),
             deadline: config.kvmd.update.health_deadline,
+            up: clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from),
         };
         match Update::start(settings, Arc::new(machine)).await {
-            Ok(Some(update)) => Self(Some(Image { numbered: number(update.watch()), update })),
+            Ok(Some(update)) => {
+                tokio::spawn(probe.remember(update.watch()));
+                Self(Some(Image { numbered: number(update.watch()), update }))
+            }
             Ok(None) => Self::default(),
             Err(error) => {
                 log::error!("updates are not possible: {error}");
@@ -119,8 +127,8 @@ impl Image {
         match done {
             Ok(()) => Told::Done,
             Err(error) => {
-                let problem = error.problem();
-                Told::Refused { kind: show_kind(problem.kind), reason: problem.reason }
+                let wire::Problem { kind, reason } = error.problem();
+                Told::Refused { kind, reason }
             }
         }
     }
@@ -138,11 +146,14 @@ fn source(from: wire::Source) -> Result<Source, String> {
     match from {
         wire::Source::Upload => Ok(Source::Upload),
         wire::Source::Url { url } => {
-            let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
-            match host
-                .is_some_and(|host| host.starts_with(|one: char| one.is_ascii_alphanumeric() || one == '['))
-                && plain(&url)
-            {
+            let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+            let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
+            let begins = |one: char| one.is_ascii_alphanumeric() || one == '[';
+            match host.starts_with(begins) && plain(&url) {
+                // RAUC writes the address to the log.
+                true if host.contains('@') => {
+                    Err("the address of a bundle has no user and password".to_owned())
+                }
                 true => Ok(Source::At(url)),
                 false => Err("the address of a bundle begins with http:// or https://".to_owned()),
             }
@@ -179,6 +190,8 @@ struct Hands {
     uploads: PathBuf,
     dir: PathBuf,
     reboot: Vec<String>,
+    /// What systemd passes on to the kernel when it restarts the machine.
+    reboot_argument: PathBuf,
     tools: Tools,
 }
 
@@ -199,15 +212,29 @@ impl Machine for Hands {
         Box::pin(self.rauc.install(bundle, progress))
     }
 
+    fn stop_install(&self) -> Boxed<'_, ()> {
+        Box::pin(self.rauc.stop())
+    }
+
     fn probe(&self) -> Boxed<'_, Result<(), String>> {
         Box::pin(self.probe.ask())
     }
 
+    fn probed(&self) -> Boxed<'_, ()> {
+        Box::pin(self.probe.rest())
+    }
+
     fn try_again(&self) {
-        // systemd passes it on when the restart that ends us is one.
-        let path = std::path::Path::new("/run/systemd/reboot-param");
+        let path = &self.reboot_argument;
         if path.parent().is_some_and(std::path::Path::is_dir) && !path.exists() {
             let _ = std::fs::write(path, TRYBOOT);
+        }
+    }
+
+    fn forget_try(&self) {
+        // Another's is left alone.
+        if std::fs::read(&self.reboot_argument).is_ok_and(|text| text == TRYBOOT.as_bytes()) {
+            let _ = std::fs::remove_file(&self.reboot_argument);
         }
     }
 
@@ -219,6 +246,8 @@ impl Machine for Hands {
             let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
             if trial {
                 arguments.push(&argument);
+            } else {
+                self.forget_try();
             }
             log::info!("the machine restarts");
             self.tools.run(program, &arguments).await.map_err(|error| error.to_string())
@@ -240,56 +269,8 @@ fn show(state: &update::State) -> wire::State {
         slot: state.slot.name().to_owned(),
         kept: state.kept.name().to_owned(),
         other: state.other.clone(),
-        phase: show_phase(&state.phase),
-        problem: state
-            .problem
-            .as_ref()
-            .map(|problem| wire::Problem { kind: show_kind(problem.kind), reason: problem.reason.clone() }),
-        history: state.history.iter().map(show_entry).collect(),
-    }
-}
-
-fn show_phase(phase: &update::Phase) -> wire::Phase {
-    match phase.clone() {
-        update::Phase::Idle => wire::Phase::Idle,
-        update::Phase::Checking => wire::Phase::Checking,
-        update::Phase::Installing { version, percent, message } => {
-            wire::Phase::Installing { version, percent, message }
-        }
-        update::Phase::Ready { version } => wire::Phase::Ready { version },
-        update::Phase::Restarting => wire::Phase::Restarting,
-        update::Phase::Trial => wire::Phase::Trial,
-        update::Phase::RolledBack { version, reason } => wire::Phase::RolledBack { version, reason },
-    }
-}
-
-fn show_kind(kind: update::state::Kind) -> wire::Kind {
-    use update::state::Kind;
-    match kind {
-        Kind::Busy => wire::Kind::Busy,
-        Kind::Bundle => wire::Kind::Bundle,
-        Kind::Signature => wire::Kind::Signature,
-        Kind::Board => wire::Kind::Board,
-        Kind::Version => wire::Kind::Version,
-        Kind::Nothing => wire::Kind::Nothing,
-        Kind::Failed => wire::Kind::Failed,
-    }
-}
-
-fn show_entry(entry: &update::history::Entry) -> wire::Entry {
-    use update::history::Outcome;
-    wire::Entry {
-        at: entry.at,
-        version: entry.version.clone(),
-        from: entry.from.clone(),
-        slot: entry.slot.clone(),
-        outcome: match entry.outcome {
-            Outcome::Refused => wire::Outcome::Refused,
-            Outcome::Failed => wire::Outcome::Failed,
-            Outcome::Installed => wire::Outcome::Installed,
-            Outcome::Good => wire::Outcome::Good,
-            Outcome::RolledBack => wire::Outcome::RolledBack,
-        },
-        reason: entry.reason.clone(),
+        phase: state.phase.clone(),
+        problem: state.problem.clone(),
+        history: state.history.clone(),
     }
 }

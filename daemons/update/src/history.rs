@@ -4,46 +4,12 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+pub use client::update::{Entry, Outcome};
 
 /// How many are kept.
 pub const KEPT: usize = 64;
 /// Longest file that is read.
 const LONGEST: u64 = 256 * 1024;
-
-/// What became of an update.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
-    /// When, in seconds since 1970 by this machine's clock.
-    pub at: u64,
-    /// What it brought, as far as that was known.
-    pub version: String,
-    /// What ran when it came.
-    pub from: String,
-    /// The slot it went to.
-    pub slot: String,
-    /// What became of it.
-    pub outcome: Outcome,
-    /// Why, where it went wrong; for people.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-}
-
-/// What became of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// It was not let in.
-    Refused,
-    /// Writing it failed.
-    Failed,
-    /// It is whole, and to be tried.
-    Installed,
-    /// It was tried and found good.
-    Good,
-    /// It was tried, and the release before it came back.
-    RolledBack,
-}
 
 /// Reads the history; lines that make no sense are left out.
 #[must_use]

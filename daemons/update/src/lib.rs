@@ -20,6 +20,8 @@ mod block;
 pub mod bundle;
 pub mod choice;
 pub mod history;
+mod machine;
+mod notes;
 mod owner;
 pub mod progress;
 pub mod release;
@@ -32,7 +34,8 @@ pub mod version;
 
 pub use bundle::{Bundle, Unfit};
 pub use choice::{Choice, Refused, Standing};
-pub use owner::{Boxed, Machine, Settings, Source, StartError, Update};
+pub use machine::{Boxed, Machine, Settings};
+pub use owner::{Source, StartError, Update};
 pub use release::Release;
 pub use sel::Sel;
 pub use slot::Slot;

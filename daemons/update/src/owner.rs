@@ -1,59 +1,22 @@
 //! The one who carries updates out: one task, asked through [`Update`], seen through a watch.
 //!
 //! What takes long (looking at a bundle, writing it, judging a trial) runs beside the task and reports to it, so that it
-//! always answers. What it needs done by others is [`Machine`].
+//! always answers. What touches a disk runs on a thread for that. What it needs done by others is [`Machine`].
+
+mod verdict;
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::pin::Pin;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::history::{self, Entry, Outcome};
+use crate::history::{Entry, Outcome};
+use crate::notes::Notes;
 use crate::progress::Line;
 use crate::state::{Error, Phase, State};
-use crate::trial;
-use crate::{Bundle, Choice, Loader, Refused, Release, Sel, Slot, Standing, Unfit, release, store};
-
-/// Where things lie, and how long a release has to prove itself.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// The mounted partition with the boot choice.
-    pub boot: PathBuf,
-    /// What the kernel was started with.
-    pub cmdline: PathBuf,
-    /// What the release says of itself.
-    pub release: PathBuf,
-    /// The slots' settings, a directory each.
-    pub etc: PathBuf,
-    /// Ours: the history, and bundles on their way.
-    pub dir: PathBuf,
-    /// Where the initramfs says why a start failed.
-    pub failure: PathBuf,
-    /// How long a new release has to prove itself.
-    pub deadline: Duration,
-}
-
-/// A future on the heap.
-pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// What has to be done outside.
-pub trait Machine: Send + Sync {
-    /// Takes the uploaded bundle out of reach of whoever received it; `None` when there is none.
-    fn take_upload(&self) -> Boxed<'_, Result<Option<PathBuf>, String>>;
-    /// What a bundle says of itself, its signature checked.
-    fn inspect<'a>(&'a self, bundle: &'a str) -> Boxed<'a, Result<Bundle, Unfit>>;
-    /// Writes a bundle to the other slot, and tells how it gets on.
-    fn install<'a>(&'a self, bundle: &'a str, progress: mpsc::Sender<Line>) -> Boxed<'a, Result<(), String>>;
-    /// Whether the appliance can serve; why not.
-    fn probe(&self) -> Boxed<'_, Result<(), String>>;
-    /// A trial goes on after a restart that is not ours: has a firmware that has to be asked try the same slot again.
-    fn try_again(&self);
-    /// Restarts the machine orderly; `trial` asks a firmware that has to be asked for the slot that is to be tried.
-    fn restart(&self, trial: bool) -> Boxed<'_, Result<(), String>>;
-}
+use crate::{Choice, Loader, Machine, Refused, Release, Sel, Settings, Slot, Standing, release, store};
 
 /// Where a bundle comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +47,11 @@ enum Report {
     Unfit(Error, Reply),
     Progress(Line),
     Written(Result<(), String>),
+    /// What an installation that somebody before us began had left is stopped.
+    Stopped,
     Judged(Result<(), String>),
+    /// The machine was to restart long ago: what was before, and which slot the firmware was to try.
+    StillHere(Phase, Option<Slot>),
 }
 
 /// The handle. Cheap to clone.
@@ -108,6 +75,7 @@ impl Update {
         let sel = Sel::new(&settings.boot);
         let loader = Loader::find(&sel)?;
         fs::create_dir_all(&settings.dir).map_err(|error| StartError::Dir(settings.dir.clone(), error))?;
+        let notes = Notes::new(&settings);
         let state = State {
             release,
             slot,
@@ -115,14 +83,14 @@ impl Update {
             other: None,
             phase: Phase::Idle,
             problem: None,
-            history: history::read(&settings.dir.join(HISTORY)),
+            history: notes.history(),
         };
         let (state, watched) = watch::channel(state);
         let (calls, called) = mpsc::channel(8);
         let (report, reports) = mpsc::channel(16);
         let mut owner =
-            Owner { settings, machine, sel, loader, slot, state, report, bundle: None, given_up: false };
-        owner.begin().await;
+            Owner { notes, machine, sel, loader, slot, state, report, bundle: None, given_up: false };
+        owner.begin(&settings).await;
         tokio::spawn(owner.run(called, reports));
         Ok(Some(Self { calls, state: watched }))
     }
@@ -200,10 +168,8 @@ pub enum StartError {
     Dir(PathBuf, std::io::Error),
 }
 
-const HISTORY: &str = "history.jsonl";
-
 struct Owner {
-    settings: Settings,
+    notes: Notes,
     machine: Arc<dyn Machine>,
     sel: Sel,
     loader: Loader,
@@ -216,8 +182,8 @@ struct Owner {
     given_up: bool,
 }
 
-/// How long after a good release could not be kept that is tried again.
-const AGAIN: Duration = Duration::from_secs(10);
+/// Longest time from a restart that was asked for to the end of us.
+const RESTART: Duration = Duration::from_secs(300);
 
 impl Owner {
     async fn run(mut self, mut calls: mpsc::Receiver<Call>, mut reports: mpsc::Receiver<Report>) {
@@ -228,39 +194,6 @@ impl Owner {
                     None => return,
                 },
                 Some(report) = reports.recv() => self.hear(report).await,
-            }
-        }
-    }
-
-    /// Finds out how the release that runs stands, and what happened before.
-    async fn begin(&mut self) {
-        // Whatever lies here belongs to an update that was cut off.
-        clear(&self.settings.dir);
-        self.note_version(self.slot, Some(self.release().version.to_string()));
-        let slot = self.slot;
-        let choice = match self.change(move |choice| Ok(choice.with_start(slot))).await {
-            Ok(choice) => choice,
-            Err(error) => {
-                log::error!("{error}");
-                Choice::settled(slot)
-            }
-        };
-        let standing = choice.standing(slot);
-        log::info!("release {} runs from slot {slot}: {standing:?}", self.release().version);
-        match standing {
-            Standing::Settled => {
-                self.settle_or_say();
-                self.set_phase(self.idle());
-            }
-            Standing::Pending => self.set_phase(self.ready(&choice)),
-            Standing::FellBack => self.fell_back(&choice).await,
-            Standing::OnTrial | Standing::Stranded => {
-                self.set_phase(Phase::Trial);
-                let (machine, report) = (Arc::clone(&self.machine), self.report.clone());
-                let deadline = self.settings.deadline;
-                tokio::spawn(async move {
-                    let _ = report.send(Report::Judged(trial::judge(machine.as_ref(), deadline).await)).await;
-                });
             }
         }
     }
@@ -293,20 +226,18 @@ impl Owner {
     async fn hear(&mut self, report: Report) {
         match report {
             Report::Fits(version, reply) => {
-                self.set_phase(Phase::Installing { version, percent: 0, message: String::new() });
+                let begun = version.clone();
+                let _ = self.off(move |notes, _| notes.begin_install(&begun)).await;
+                self.set_phase(Phase::Installing { version, percent: 0, message: String::new() }).await;
                 drop(reply.send(Ok(())));
             }
             Report::Unfit(error, reply) => {
                 let problem = error.problem();
-                self.finish_bundle();
-                self.record(
-                    &self.wanted_version(),
-                    self.slot.other(),
-                    Outcome::Refused,
-                    Some(&problem.reason),
-                );
+                self.end_install().await;
+                let version = self.wanted_version();
+                self.record(&version, self.slot.other(), Outcome::Refused, Some(&problem.reason)).await;
                 self.state.send_modify(|state| state.problem = Some(problem));
-                self.set_phase(self.resting().await);
+                self.set_phase(self.resting().await).await;
                 drop(reply.send(Err(error)));
             }
             Report::Progress(Line::Progress { percent, message }) => self.state.send_modify(|state| {
@@ -314,20 +245,26 @@ impl Owner {
                     (*shown, *text) = (percent, message);
                 }
             }),
-            Report::Progress(_) => {}
             Report::Written(result) => self.written(result).await,
-            Report::Judged(_) if self.state.borrow().phase != Phase::Trial => {}
-            Report::Judged(Ok(())) => {
-                if let Err(error) = self.good().await {
-                    log::error!("the release is good, but cannot be kept yet: {error}");
-                    let report = self.report.clone();
-                    tokio::spawn(async move {
-                        tokio::time::sleep(AGAIN).await;
-                        drop(report.send(Report::Judged(Ok(()))).await);
-                    });
-                }
+            Report::Stopped => {
+                // RAUC may have come to its end all the same.
+                let choice = self.off(|_, sel| sel.choice()).await;
+                let whole = matches!(choice, Ok(Ok((_, choice))) if choice.trial == Some(self.slot.other()));
+                self.written(if whole { Ok(()) } else { Err("it was cut off".to_owned()) }).await;
             }
-            Report::Judged(Err(why)) => self.not_good(&why).await,
+            Report::Judged(judgement) => self.judged(judgement).await,
+            Report::StillHere(before, trial) if self.state.borrow().phase == Phase::Restarting => {
+                log::error!("the machine was to restart, and has not");
+                if let Some(trial) = trial
+                    && let Err(error) = self.change(move |choice| Ok(choice.with_orderly_end(trial))).await
+                {
+                    log::warn!("{error}");
+                }
+                let problem = Error::Failed("the machine was to restart, and has not".to_owned()).problem();
+                self.state.send_modify(|state| state.problem = Some(problem));
+                self.set_phase(before).await;
+            }
+            Report::Progress(_) | Report::StillHere(..) => {}
         }
     }
 
@@ -353,7 +290,7 @@ impl Owner {
             },
         };
         self.state.send_modify(|state| state.problem = None);
-        self.set_phase(Phase::Checking);
+        self.set_phase(Phase::Checking).await;
         let work =
             Work { machine: Arc::clone(&self.machine), release: self.release(), report: self.report.clone() };
         tokio::spawn(work.install(bundle, reply));
@@ -361,33 +298,38 @@ impl Owner {
 
     /// The bundle is written, or not: RAUC has changed the boot choice accordingly.
     async fn written(&mut self, result: Result<(), String>) {
-        self.finish_bundle();
+        self.end_install().await;
         let (version, slot) = (self.wanted_version(), self.slot.other());
-        let result = match (result, self.sel.choice()) {
-            (Ok(()), Ok((_, choice))) if choice.trial != Some(slot) => {
-                Err("it was written, but the boot choice was not changed".to_owned())
+        let noted = version.clone();
+        let result = self.off(move |notes, sel| {
+            let result = match (result, sel.choice()) {
+                (Ok(()), Ok((_, choice))) if choice.trial != Some(slot) => {
+                    Err("it was written, but the boot choice was not changed".to_owned())
+                }
+                (Ok(()), Err(error)) => Err(error.to_string()),
+                (result, _) => result,
+            };
+            if result.is_ok() {
+                notes.note_version(slot, Some(noted));
+            } else if sel.choice().is_ok_and(|(_, choice)| !choice.is_good(slot)) {
+                // Else nothing was written, as when RAUC itself refused: the slot holds what it held.
+                notes.note_version(slot, None);
             }
-            (Ok(()), Err(error)) => Err(error.to_string()),
-            (result, _) => result,
-        };
-        match result {
+            result
+        });
+        match result.await.unwrap_or_else(|error| Err(error.to_string())) {
             Ok(()) => {
                 log::info!("release {version} is installed in slot {slot}: it is tried at the next start");
-                self.note_version(slot, Some(version.clone()));
-                self.record(&version, slot, Outcome::Installed, None);
+                self.record(&version, slot, Outcome::Installed, None).await;
             }
             Err(why) => {
                 log::error!("release {version} is not installed: {why}");
-                // Nothing was written when RAUC itself refused; what the slot holds is then what it held.
-                if self.sel.choice().is_ok_and(|(_, choice)| !choice.is_good(slot)) {
-                    self.note_version(slot, None);
-                }
-                self.record(&version, slot, Outcome::Failed, Some(&why));
+                self.record(&version, slot, Outcome::Failed, Some(&why)).await;
                 let problem = Error::Failed(why).problem();
                 self.state.send_modify(|state| state.problem = Some(problem));
             }
         }
-        self.set_phase(self.resting().await);
+        self.set_phase(self.resting().await).await;
     }
 
     async fn restart(&mut self) -> Result<(), Error> {
@@ -397,21 +339,34 @@ impl Owner {
         }
         let before = self.state.borrow().phase.clone();
         let by_firmware = self.loader == Loader::Firmware;
-        let trial = self.sel.choice()?.1.trial.filter(|slot| *slot != self.slot);
+        let choice = self.off(|_, sel| sel.choice()).await??.1;
         // The firmware notes nothing: what it is asked to try counts as tried from here on.
-        if let Some(trial) = trial.filter(|_| by_firmware) {
+        let asked_for = choice.trial.filter(|slot| by_firmware && *slot != self.slot);
+        if let Some(trial) = asked_for {
             self.change(move |choice| Ok(choice.with_start(trial))).await?;
         }
-        self.set_phase(Phase::Restarting);
-        let asked = self.machine.restart(by_firmware && trial.is_some()).await;
-        if let Err(why) = asked {
-            if let Some(trial) = trial.filter(|_| by_firmware) {
+        self.set_phase(Phase::Restarting).await;
+        if let Err(why) = self.machine.restart(asked_for.is_some()).await {
+            if let Some(trial) = asked_for {
                 self.change(move |choice| Ok(choice.with_orderly_end(trial))).await?;
             }
-            self.set_phase(before);
+            self.set_phase(before).await;
             return Err(Error::Failed(why));
         }
+        // Asked for again: the first one's end is expected already.
+        if before != Phase::Restarting {
+            self.expect_the_end(before, asked_for);
+        }
         Ok(())
+    }
+
+    /// A restart was asked for. One that does not come must not leave us waiting for ever.
+    fn expect_the_end(&self, before: Phase, trial: Option<Slot>) {
+        let report = self.report.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(RESTART).await;
+            let _ = report.send(Report::StillHere(before, trial)).await;
+        });
     }
 
     async fn rollback(&mut self) -> Result<(), Error> {
@@ -422,7 +377,7 @@ impl Owner {
                 let kept = self.slot;
                 self.change(move |choice| Ok(choice.with_primary(kept))).await?;
                 log::info!("the update that waited for a restart is not tried");
-                self.set_phase(self.idle());
+                self.set_phase(self.idle()).await;
                 Ok(())
             }
             Phase::Trial => {
@@ -434,77 +389,28 @@ impl Owner {
                 let slot = self.slot;
                 let choice = self.change(move |choice| choice.with_rollback(slot)).await?;
                 log::info!("going back to release {other}");
-                self.set_phase(self.ready(&choice));
+                self.set_phase(self.ready(&choice).await).await;
                 self.restart().await
             }
         }
     }
 
-    /// The release that runs is good, and is kept.
-    async fn good(&mut self) -> Result<(), Error> {
-        let slot = self.slot;
-        // First: a slot that is kept without it would have its settings replaced by the other slot's at the next start.
-        self.settle()
-            .map_err(|error| Error::Failed(format!("its settings cannot be marked as its own: {error}")))?;
-        self.change(move |choice| Ok(choice.with_good(slot, slot))).await?;
-        let version = self.release().version.to_string();
-        log::info!("release {version} is good, and is kept");
-        self.record(&version, slot, Outcome::Good, None);
-        self.set_phase(Phase::Idle);
-        Ok(())
+    /// Off the loop: a card that was just written takes its time.
+    async fn off<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Notes, &Sel) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let (notes, sel) = (self.notes.clone(), self.sel.clone());
+        let done = tokio::task::spawn_blocking(move || work(&notes, &sel)).await;
+        done.map_err(|error| Error::Failed(error.to_string()))
     }
 
-    /// The release that runs is not good: the one before comes back.
-    async fn not_good(&mut self, why: &str) {
-        let version = self.release().version.to_string();
-        let (slot, reason) = (self.slot, why.to_owned());
-        let stranded = self.sel.choice().is_ok_and(|(_, choice)| choice.standing(slot) == Standing::Stranded);
-        if stranded {
-            log::error!("release {version} is not good ({why}), and there is no other");
-            let problem = Error::Failed(reason).problem();
-            self.state.send_modify(|state| state.problem = Some(problem));
-            return self.set_phase(Phase::Idle);
-        }
-        log::error!("release {version} is rolled back: {why}");
-        self.given_up = true;
-        self.record(&version, slot, Outcome::RolledBack, Some(why));
-        if let Err(error) = self.change(|choice| Ok(choice.with_failed_trial())).await {
-            log::error!("{error}");
-        }
-        self.set_phase(Phase::Restarting);
-        if let Err(error) = self.machine.restart(false).await {
-            log::error!("the machine cannot be restarted: {error}");
-            self.set_phase(Phase::RolledBack { version, reason });
-        }
-    }
-
-    /// This release came back because the new one ended without a mark.
-    async fn fell_back(&mut self, choice: &Choice) {
-        let slot = choice.trial.unwrap_or(self.slot.other());
-        let version = self.version_of(slot).unwrap_or_else(|| "the new release".to_owned());
-        let reason = told_failure(&self.settings.failure, slot).unwrap_or_else(|| {
-            "it ended without having proved itself: a crash, a hang, or the power failed".to_owned()
-        });
-        let _ = fs::remove_file(&self.settings.failure);
-        log::error!("release {version} was tried and is rolled back: {reason}");
-        self.record(&version, slot, Outcome::RolledBack, Some(&reason));
-        if let Err(error) = self.change(|choice| Ok(choice.with_failed_trial())).await {
-            log::error!("{error}");
-        }
-        self.settle_or_say();
-        self.set_phase(Phase::RolledBack { version, reason });
-    }
-
-    /// Off the loop: making the partition writable and syncing takes its time.
     async fn change(
         &self,
         change: impl Fn(Choice) -> Result<Choice, Refused> + Send + 'static,
     ) -> Result<Choice, Error> {
-        let (sel, fallback) = (self.sel.clone(), Choice::settled(self.slot));
-        let done = tokio::task::spawn_blocking(move || {
-            sel.change(fallback, |choice| change(choice).map_err(Error::from))
-        });
-        done.await.unwrap_or_else(|error| Err(Error::Failed(error.to_string())))
+        let fallback = Choice::settled(self.slot);
+        self.off(move |_, sel| sel.change(fallback, |choice| change(choice).map_err(Error::from))).await?
     }
 
     fn release(&self) -> Release {
@@ -513,15 +419,18 @@ impl Owner {
 
     /// The phase when nothing goes on: what is to be tried, or what happened last.
     async fn resting(&self) -> Phase {
-        match self.sel.choice() {
-            Ok((_, choice)) if choice.standing(self.slot) == Standing::Pending => self.ready(&choice),
+        match self.off(|_, sel| sel.choice()).await {
+            Ok(Ok((_, choice))) if choice.standing(self.slot) == Standing::Pending => {
+                self.ready(&choice).await
+            }
             _ => self.idle(),
         }
     }
 
-    fn ready(&self, choice: &Choice) -> Phase {
+    async fn ready(&self, choice: &Choice) -> Phase {
         let slot = choice.trial.unwrap_or(self.slot.other());
-        Phase::Ready { version: self.version_of(slot).unwrap_or_default() }
+        let version = self.off(move |notes, _| notes.version_of(slot)).await;
+        Phase::Ready { version: version.ok().flatten().unwrap_or_default() }
     }
 
     /// Nothing, or that the last update was given up.
@@ -542,17 +451,19 @@ impl Owner {
         }
     }
 
-    fn set_phase(&self, phase: Phase) {
-        let choice = self.sel.choice().map(|(_, choice)| choice).ok();
+    async fn set_phase(&self, phase: Phase) {
         let other = self.slot.other();
-        let version = self.version_of(other).filter(|_| choice.is_some_and(|choice| choice.is_good(other)));
+        let looked = self.off(move |notes, sel| (sel.choice().ok(), notes.version_of(other))).await;
+        let (choice, version) = looked.ok().unzip();
+        let choice = choice.flatten().map(|(_, choice)| choice);
+        let version = version.flatten().filter(|_| choice.is_some_and(|choice| choice.is_good(other)));
         self.state.send_modify(|state| {
             state.kept = choice.map_or(state.kept, |choice| choice.primary);
             (state.other, state.phase) = (version, phase);
         });
     }
 
-    fn record(&self, version: &str, slot: Slot, outcome: Outcome, reason: Option<&str>) {
+    async fn record(&self, version: &str, slot: Slot, outcome: Outcome, reason: Option<&str>) {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let entry = Entry {
             at: since.as_secs(),
@@ -562,60 +473,24 @@ impl Owner {
             outcome,
             reason: reason.map(str::to_owned),
         };
-        match history::add(&self.settings.dir.join(HISTORY), &entry) {
-            Ok(history) => self.state.send_modify(|state| state.history = history),
-            Err(error) => {
+        let added = entry.clone();
+        match self
+            .off(move |notes, _| notes.add(&added))
+            .await
+            .map(|added| added.map_err(|error| error.to_string()))
+        {
+            Ok(Ok(history)) => self.state.send_modify(|state| state.history = history),
+            Ok(Err(error)) => {
                 log::warn!("the history of updates: {error}");
                 self.state.send_modify(|state| state.history.push(entry));
             }
+            Err(error) => log::error!("the history of updates: {error}"),
         }
     }
 
-    /// The slot that runs is good: its settings are its own from now on.
-    fn settle(&self) -> std::io::Result<()> {
-        let layer = self.settings.etc.join(self.slot.name());
-        let mark = layer.join(".settled");
-        if mark.exists() || !layer.is_dir() {
-            return Ok(());
-        }
-        fs::File::create(&mark)?.sync_all()?;
-        fs::File::open(&layer)?.sync_all()
-    }
-
-    fn settle_or_say(&self) {
-        if let Err(error) = self.settle() {
-            log::warn!("the settings of slot {} cannot be marked as its own: {error}", self.slot);
-        }
-    }
-
-    fn version_file(&self, slot: Slot) -> PathBuf {
-        self.settings.dir.join(format!("slot-{slot}"))
-    }
-
-    /// What a slot holds, as far as it was noted.
-    fn version_of(&self, slot: Slot) -> Option<String> {
-        let text = fs::read_to_string(self.version_file(slot)).ok()?;
-        Some(text.trim().chars().take(64).collect()).filter(|version: &String| !version.is_empty())
-    }
-
-    fn note_version(&self, slot: Slot, version: Option<String>) {
-        if self.version_of(slot) == version {
-            return;
-        }
-        let path = self.version_file(slot);
-        let noted = match version {
-            Some(version) => history::replace(&path, format!("{version}\n").as_bytes()),
-            None => fs::remove_file(&path),
-        };
-        if let Err(error) = noted {
-            log::warn!("{}: {error}", path.display());
-        }
-    }
-
-    fn finish_bundle(&mut self) {
-        if let Some(path) = self.bundle.take() {
-            let _ = fs::remove_file(path);
-        }
+    async fn end_install(&mut self) {
+        let bundle = self.bundle.take();
+        let _ = self.off(move |notes, _| notes.end_install(bundle.as_deref())).await;
     }
 }
 
@@ -649,24 +524,6 @@ impl Work {
         let (result, ()) = tokio::join!(self.machine.install(&bundle, progress), forward);
         tell(Report::Written(result)).await;
     }
-}
-
-/// Removes what an update that was cut off has left.
-fn clear(dir: &Path) {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    for entry in
-        entries.filter(|entry| entry.path().extension().is_some_and(|end| end == "raucb" || end == "new"))
-    {
-        let _ = fs::remove_file(entry.path());
-    }
-}
-
-/// What the initramfs said of a start that failed: the slot, and why.
-fn told_failure(path: &Path, slot: Slot) -> Option<String> {
-    let text = fs::read_to_string(path).ok()?;
-    let (told, why) = text.trim().split_once(' ')?;
-    let why: String = why.chars().filter(|one| !one.is_control()).take(300).collect();
-    (Slot::parse(told) == Some(slot)).then(|| format!("it did not start: {why}"))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::*;
 use crate::block::{self, Block};
 use crate::state::Kind;
+use crate::{Boxed, Bundle, Unfit};
 use std::sync::Mutex;
 
 /// What the machine is told to do, and what it was asked.
@@ -15,6 +16,9 @@ struct Script {
     probe: Result<(), String>,
     restarts: Vec<bool>,
     again: bool,
+    /// How often nobody probes any more, and an installation was stopped.
+    probed: u32,
+    stopped: u32,
     upload: bool,
     /// The boot choice is out of reach from the first look at the release on.
     hides: bool,
@@ -76,8 +80,22 @@ impl Machine for Fake {
         Box::pin(async { self.get(|script| script.probe.clone()) })
     }
 
+    fn probed(&self) -> Boxed<'_, ()> {
+        self.set(|script| script.probed += 1);
+        Box::pin(async {})
+    }
+
+    fn stop_install(&self) -> Boxed<'_, ()> {
+        self.set(|script| script.stopped += 1);
+        Box::pin(tokio::time::sleep(Duration::from_secs(1)))
+    }
+
     fn try_again(&self) {
         self.set(|script| script.again = true);
+    }
+
+    fn forget_try(&self) {
+        self.set(|script| script.again = false);
     }
 
     fn restart(&self, trial: bool) -> Boxed<'_, Result<(), String>> {
@@ -125,6 +143,8 @@ impl Image {
             probe: Ok(()),
             restarts: Vec::new(),
             again: false,
+            probed: 0,
+            stopped: 0,
             upload: true,
             hides: false,
         };
@@ -146,8 +166,8 @@ impl Image {
         fs::write(self.path("release"), facts).unwrap();
     }
 
-    async fn start(&self) -> Update {
-        let settings = Settings {
+    fn settings(&self) -> Settings {
+        Settings {
             boot: self.path("sel"),
             cmdline: self.path("cmdline"),
             release: self.path("release"),
@@ -155,8 +175,29 @@ impl Image {
             dir: self.path("dir"),
             failure: self.path("boot-failure"),
             deadline: Duration::from_secs(120),
-        };
-        Update::start(settings, self.machine.clone()).await.unwrap().unwrap()
+            up: Duration::ZERO,
+        }
+    }
+
+    async fn start(&self) -> Update {
+        Update::start(self.settings(), self.machine.clone()).await.unwrap().unwrap()
+    }
+
+    /// Installs a release, and waits until it is ready to be tried.
+    async fn install(&self) -> Update {
+        let update = self.start().await;
+        update.install(Source::Upload).await.unwrap();
+        phase(&update, is_ready).await;
+        update
+    }
+
+    /// One whose new release GRUB has started: it is on trial when a supervisor begins.
+    async fn on_trial() -> Self {
+        let image = Self::new(Loader::Grub);
+        image.install().await;
+        assert_eq!(image.grub(), Slot::B);
+        image.runs("b", "0.2.0");
+        image
     }
 
     fn choice(&self) -> Choice {
@@ -223,17 +264,13 @@ async fn an_update_is_installed_tried_and_kept() {
 
 #[tokio::test(start_paused = true)]
 async fn a_release_that_never_serves_is_given_up_at_its_deadline_with_the_reason() {
-    let image = Image::new(Loader::Grub);
-    let update = image.start().await;
-    update.install(Source::Upload).await.unwrap();
-    phase(&update, is_ready).await;
-    assert_eq!(image.grub(), Slot::B);
-    image.runs("b", "0.2.0");
+    let image = Image::on_trial().await;
     image.machine.set(|script| script.probe = Err("web: nobody answers".to_owned()));
     let began = tokio::time::Instant::now();
     let update = image.start().await;
     phase(&update, |phase| *phase == Phase::Restarting).await;
     assert!(began.elapsed() <= Duration::from_secs(120) && began.elapsed() >= Duration::from_secs(110));
+    assert_eq!(image.machine.get(|script| script.probed), 1, "what was started for that is stopped");
     assert_eq!(image.machine.get(|script| script.restarts.clone()), [false]);
     update.end().await;
     assert!(!image.settled("b"));
@@ -254,12 +291,7 @@ async fn a_release_that_never_serves_is_given_up_at_its_deadline_with_the_reason
 
 #[tokio::test(start_paused = true)]
 async fn a_release_that_was_given_up_is_not_tried_again_though_that_could_not_be_written() {
-    let image = Image::new(Loader::Grub);
-    let update = image.start().await;
-    update.install(Source::Upload).await.unwrap();
-    phase(&update, is_ready).await;
-    assert_eq!(image.grub(), Slot::B);
-    image.runs("b", "0.2.0");
+    let image = Image::on_trial().await;
     image.machine.set(|script| (script.probe, script.hides) = (Err("web: nobody answers".to_owned()), true));
     let update = image.start().await;
     phase(&update, |phase| *phase == Phase::Restarting).await;
@@ -270,12 +302,7 @@ async fn a_release_that_was_given_up_is_not_tried_again_though_that_could_not_be
 
 #[tokio::test(start_paused = true)]
 async fn a_good_release_whose_settings_cannot_be_marked_is_kept_once_they_can() {
-    let image = Image::new(Loader::Grub);
-    let update = image.start().await;
-    update.install(Source::Upload).await.unwrap();
-    phase(&update, is_ready).await;
-    assert_eq!(image.grub(), Slot::B);
-    image.runs("b", "0.2.0");
+    let image = Image::on_trial().await;
     let mark = image.path("etc/b/.settled");
     std::os::unix::fs::symlink("/nowhere/settled", &mark).unwrap();
     let update = image.start().await;
@@ -298,9 +325,7 @@ async fn a_release_that_crashes_is_given_up_with_what_is_known() {
         ),
     ] {
         let image = Image::new(Loader::Grub);
-        let update = image.start().await;
-        update.install(Source::Upload).await.unwrap();
-        phase(&update, is_ready).await;
+        image.install().await;
         assert_eq!(image.grub(), Slot::B);
         if let Some(told) = told {
             fs::write(image.path("boot-failure"), told).unwrap();
@@ -318,13 +343,95 @@ async fn a_release_that_crashes_is_given_up_with_what_is_known() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_persons_own_restart_in_a_trial_is_no_failure() {
+async fn the_time_of_a_trial_runs_from_the_start_of_the_machine_not_of_each_supervisor() {
+    for (up, least, most) in [(100, 80, 90), (4000, 80, 90), (10, 100, 110)] {
+        let image = Image::on_trial().await;
+        image.machine.set(|script| script.probe = Err("web: nobody answers".to_owned()));
+        let settings = Settings { up: Duration::from_secs(up), ..image.settings() };
+        let began = tokio::time::Instant::now();
+        let update = Update::start(settings, image.machine.clone()).await.unwrap().unwrap();
+        phase(&update, |phase| *phase == Phase::Restarting).await;
+        assert!((least..=most).contains(&began.elapsed().as_secs()), "{up}: {:?}", began.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_that_was_given_up_in_our_place_is_told_with_its_reason() {
+    let image = Image::on_trial().await;
+    // Its supervisor never lives; `kvmctl boot give-up` does this.
+    let failed = |choice: Choice| Ok::<_, Error>(choice.with_failed_trial());
+    image.machine.sel.change(Choice::settled(Slot::A), failed).unwrap();
+    fs::write(image.path("boot-failure"), "b its supervisor was silent\n").unwrap();
+    assert_eq!(image.grub(), Slot::A);
+    image.runs("a", "0.1.0");
+    let reason = "it did not start: its supervisor was silent".to_owned();
+    let told = Phase::RolledBack { version: "0.2.0".into(), reason };
+    let state = image.start().await.watch().borrow().clone();
+    assert_eq!((&state.phase, state.other), (&told, None));
+    // Once in the history, and for ever on the page.
+    let state = image.start().await.watch().borrow().clone();
+    assert_eq!(state.phase, told);
+    assert_eq!(state.history.iter().filter(|entry| entry.outcome == Outcome::RolledBack).count(), 1);
+    // What was said of a start long ago is no news of another one.
+    fs::write(image.path("boot-failure"), "b an old story\n").unwrap();
+    image.install().await;
+    assert!(!image.path("boot-failure").exists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_installation_that_nobody_hears_of_any_more_is_stopped_and_told() {
     let image = Image::new(Loader::Grub);
     let update = image.start().await;
-    update.install(Source::Upload).await.unwrap();
-    phase(&update, is_ready).await;
-    assert_eq!(image.grub(), Slot::B);
+    phase(&update, |phase| *phase == Phase::Idle).await;
+    assert_eq!(image.machine.get(|script| script.stopped), 0);
+    for (whole, outcome) in [(false, Outcome::Failed), (true, Outcome::Installed)] {
+        fs::write(image.path("dir/installing"), "0.3.0").unwrap();
+        if whole {
+            let ends = |choice: Choice| Ok::<_, Error>(choice.with_primary(Slot::B));
+            image.machine.sel.change(Choice::settled(Slot::A), ends).unwrap();
+        }
+        let update = image.start().await;
+        assert!(matches!(update.install(Source::Upload).await, Err(Error::Busy)));
+        let state = phase(&update, |phase| !matches!(phase, Phase::Installing { .. })).await;
+        let wanted = if whole { Phase::Ready { version: "0.3.0".into() } } else { Phase::Idle };
+        assert_eq!((state.phase, state.problem.is_some()), (wanted, !whole));
+        let last = state.history.last().unwrap();
+        assert_eq!((last.outcome, last.version.as_str()), (outcome, "0.3.0"));
+        assert!(!image.path("dir/installing").exists());
+    }
+    assert_eq!(image.machine.get(|script| script.stopped), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_that_does_not_come_is_not_waited_for_for_ever() {
+    let image = Image::new(Loader::Firmware);
+    let update = image.install().await;
+    update.restart().await.unwrap();
+    assert!(image.choice().tried);
+    let state = phase(&update, is_ready).await;
+    assert!(!image.choice().tried, "nothing of it was tried");
+    assert!(state.problem.unwrap().reason.contains("restart"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_said_for_a_restart_that_did_not_come_is_taken_back() {
+    let image = Image::new(Loader::Firmware);
+    image.install().await.restart().await.unwrap();
     image.runs("b", "0.2.0");
+    let update = image.start().await;
+    update.end().await;
+    assert!(image.machine.get(|script| script.again), "the machine may be restarting");
+    // It was only the supervisor.
+    let update = image.start().await;
+    assert!(!image.machine.get(|script| script.again));
+    image.machine.set(|script| script.again = true);
+    phase(&update, |phase| *phase == Phase::Idle).await;
+    assert!(!image.machine.get(|script| script.again), "the next restart is of a release that is kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_persons_own_restart_in_a_trial_is_no_failure() {
+    let image = Image::on_trial().await;
     image.machine.set(|script| script.probe = Err("not yet".to_owned()));
     let update = image.start().await;
     phase(&update, |phase| *phase == Phase::Trial).await;
@@ -338,14 +445,7 @@ async fn a_persons_own_restart_in_a_trial_is_no_failure() {
 
 #[tokio::test(start_paused = true)]
 async fn a_supervisor_that_is_only_started_again_goes_on_with_the_trial() {
-    let image = Image::new(Loader::Grub);
-    image
-        .machine
-        .sel
-        .change(Choice::settled(Slot::A), |choice| Ok::<_, Error>(choice.with_primary(Slot::B)))
-        .unwrap();
-    assert_eq!(image.grub(), Slot::B);
-    image.runs("b", "0.2.0");
+    let image = Image::on_trial().await;
     let update = image.start().await;
     phase(&update, |phase| *phase == Phase::Trial).await;
     update.end().await;
@@ -405,9 +505,7 @@ async fn an_install_that_fails_halfway_leaves_a_slot_nobody_starts() {
 #[tokio::test(start_paused = true)]
 async fn an_update_that_waits_can_be_forgotten() {
     let image = Image::new(Loader::Grub);
-    let update = image.start().await;
-    update.install(Source::Upload).await.unwrap();
-    phase(&update, is_ready).await;
+    let update = image.install().await;
     update.rollback().await.unwrap();
     phase(&update, |phase| *phase == Phase::Idle).await;
     assert_eq!(image.grub(), Slot::A);
@@ -417,9 +515,7 @@ async fn an_update_that_waits_can_be_forgotten() {
 #[tokio::test(start_paused = true)]
 async fn a_pis_firmware_is_asked_for_the_trial_and_a_trial_that_ends_is_noticed() {
     let image = Image::new(Loader::Firmware);
-    let update = image.start().await;
-    update.install(Source::Upload).await.unwrap();
-    phase(&update, is_ready).await;
+    image.install().await;
     // A restart that nobody asked us for: the firmware tries nothing, and nothing has failed.
     let update = image.start().await;
     phase(&update, is_ready).await;
@@ -474,14 +570,5 @@ async fn a_primary_that_does_not_load_is_replaced_by_what_runs_once_it_is_good()
 async fn where_nothing_says_which_slot_runs_there_is_no_image() {
     let image = Image::new(Loader::Grub);
     fs::write(image.path("cmdline"), "root=/dev/sda1\n").unwrap();
-    let settings = Settings {
-        boot: image.path("sel"),
-        cmdline: image.path("cmdline"),
-        release: image.path("release"),
-        etc: image.path("etc"),
-        dir: image.path("dir"),
-        failure: image.path("boot-failure"),
-        deadline: Duration::from_secs(120),
-    };
-    assert!(Update::start(settings, image.machine.clone()).await.unwrap().is_none());
+    assert!(Update::start(image.settings(), image.machine.clone()).await.unwrap().is_none());
 }

@@ -1,5 +1,7 @@
 //! How updates stand, for whoever watches, and why something that was asked is not done.
 
+pub use client::update::{Kind, Phase, Problem};
+
 use crate::history::Entry;
 use crate::{Refused, Release, Slot, Unfit, store};
 
@@ -20,68 +22,6 @@ pub struct State {
     pub problem: Option<Problem>,
     /// What became of updates, the newest last.
     pub history: Vec<Entry>,
-}
-
-/// What goes on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Phase {
-    /// Nothing.
-    Idle,
-    /// A bundle is looked at.
-    Checking,
-    /// A bundle is written to the other slot.
-    Installing {
-        /// What it brings.
-        version: String,
-        /// 0 to 100.
-        percent: u8,
-        /// What is being done.
-        message: String,
-    },
-    /// The other slot's release is tried at the next start.
-    Ready {
-        /// Its version.
-        version: String,
-    },
-    /// The machine restarts.
-    Restarting,
-    /// The release that runs has to prove itself.
-    Trial,
-    /// The last update did not prove itself, and this release came back.
-    RolledBack {
-        /// What was tried.
-        version: String,
-        /// Why it was given up.
-        reason: String,
-    },
-}
-
-/// Why a wish was not fulfilled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// What kind of reason.
-    pub kind: Kind,
-    /// The reason, for people.
-    pub reason: String,
-}
-
-/// Kinds of reasons.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Another update is on its way, or a release is being tried.
-    Busy,
-    /// It is no whole bundle.
-    Bundle,
-    /// Nobody we trust has signed it.
-    Signature,
-    /// It is for another board.
-    Board,
-    /// It is older than the floor, or has no version.
-    Version,
-    /// There is nothing to install, or nothing to go back to.
-    Nothing,
-    /// It was begun, and went wrong.
-    Failed,
 }
 
 /// Why a wish is not fulfilled.

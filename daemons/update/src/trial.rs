@@ -11,9 +11,14 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// How long it has to stay good: what falls over at its first request is not.
 const STEADY: Duration = Duration::from_secs(6);
 
-/// Ends when the machine has been good for a while, or at the deadline with what was wrong last.
-pub(crate) async fn judge(machine: &dyn Machine, deadline: Duration) -> Result<(), String> {
-    let end = Instant::now() + deadline;
+/// How long it has at least from the start of whoever judges it: checking a disk, or a slow machine, may have taken the
+/// rest. That a judge who is started again and again comes to an end is seen to by somebody else (`kvmd-trial.timer`).
+const LEAST: Duration = Duration::from_secs(90);
+
+/// Ends when the machine has been good for a while, or at the deadline (counted from its start, `up` ago) with what was
+/// wrong last.
+pub(crate) async fn judge(machine: &dyn Machine, deadline: Duration, up: Duration) -> Result<(), String> {
+    let end = Instant::now() + deadline.saturating_sub(up).max(deadline.min(LEAST));
     let mut good_since: Option<Instant> = None;
     let mut wrong = "nothing could be asked in time".to_owned();
     loop {

@@ -113,6 +113,9 @@ section! {
     pub struct Supervisor(layout) {
         /// The control socket.
         unix: PathBuf = layout.supervisor_socket() => path(),
+        /// Whether the web page may say who comes in by SSH, as root: keys, and whether passwords are taken. Without it only
+        /// root does, in a shell or by a card's `kvm.yaml`.
+        ssh_by_web: bool = true => flag(),
         /// Which users the children run as, when the supervisor is root.
         users: Users,
         /// How long children may take.
@@ -150,7 +153,7 @@ section! {
         /// The RAUC program.
         rauc: String = "rauc".to_owned() => command(),
         /// The program, with its arguments, that restarts the machine.
-        reboot: Vec<String> = vec!["systemctl".to_owned(), "reboot".to_owned()] => list(text()),
+        reboot: Vec<String> = ["systemctl", "--no-block", "reboot"].map(str::to_owned).to_vec() => list(text()),
     }
 }
 

@@ -18,11 +18,17 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, Stream};
 use tokio::io::BufReader;
 use tokio::net::UnixStream;
+use tokio::sync::watch;
+use update::{Phase, State};
 
 /// Longest wait for one answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a release that is kept runs until is looked whether it has a USB controller: its driver may come late.
+const CONTROLLER_COMES: Duration = Duration::from_secs(60);
+
 /// Where the appliance is asked.
+#[derive(Clone)]
 pub(super) struct Probe {
     pub(super) supervisor: Supervisor,
     /// Where the web listens, and whether it speaks TLS there; `None` when the settings want none.
@@ -32,6 +38,8 @@ pub(super) struct Probe {
     pub(super) streamer: PathBuf,
     /// Left by the first program of this start when the data could not be mounted.
     pub(super) data_lost: PathBuf,
+    /// Left when a release that was kept had a USB controller.
+    pub(super) had_controller: PathBuf,
 }
 
 impl Probe {
@@ -48,6 +56,37 @@ impl Probe {
         // Whether it works is known; it is needed no more.
         let let_go = self.supervisor.hold_streamer(false).await.map_err(|error| error.to_string());
         video.and(let_go)
+    }
+
+    /// What was started to be asked alone is stopped. A look that was given up half-way may have left it.
+    pub(super) async fn rest(&self) {
+        let rest = self.supervisor.hold_streamer(false);
+        if !matches!(tokio::time::timeout(PATIENCE, rest).await, Ok(Ok(()))) {
+            log::warn!("the streamer may run on after the health check");
+        }
+    }
+
+    /// Waits until the release that runs is one that is kept, and remembers whether it has a USB controller.
+    pub(super) async fn remember(self, mut states: watch::Receiver<State>) {
+        let is_kept = |state: &State| {
+            state.slot == state.kept && !matches!(state.phase, Phase::Trial | Phase::Restarting)
+        };
+        if !self.has_gadget || states.wait_for(is_kept).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(CONTROLLER_COMES).await;
+        let Ok(gadget) = self.supervisor.gadget().await else { return };
+        let mark = self.had_controller;
+        let marked = tokio::task::spawn_blocking(move || {
+            match (gadget.is_some_and(|gadget| gadget.controller.is_some()), mark.exists()) {
+                (true, false) => std::fs::write(&mark, ""),
+                (false, true) => std::fs::remove_file(&mark),
+                _ => Ok(()),
+            }
+        });
+        if let Ok(Err(error)) = marked.await {
+            log::warn!("whether there is a USB controller is not remembered: {error}");
+        }
     }
 
     async fn services(&self) -> Result<(), String> {
@@ -79,15 +118,18 @@ impl Probe {
         }
     }
 
-    async fn gadget(&self) -> Result<(), String> {
+    pub(super) async fn gadget(&self) -> Result<(), String> {
         if !self.has_gadget {
             return Ok(());
         }
-        match self.supervisor.gadget().await.map_err(|error| error.to_string())? {
-            // A board without a controller had none before either, and pulled by a person is pulled.
-            Some(gadget) if gadget.controller.is_some() && gadget.connected && gadget.state == "unbound" => {
+        let gadget = self.supervisor.gadget().await.map_err(|error| error.to_string())?;
+        match gadget.filter(|gadget| gadget.controller.is_some()) {
+            // Pulled by a person is pulled.
+            Some(gadget) if gadget.connected && gadget.state == "unbound" => {
                 Err(gadget.fault.unwrap_or_else(|| "the USB gadget is not bound".to_owned()))
             }
+            // A board without one had none before either.
+            None if self.had_controller.exists() => Err("there is no USB controller any more".to_owned()),
             _ => Ok(()),
         }
     }

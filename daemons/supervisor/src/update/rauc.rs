@@ -42,7 +42,8 @@ struct Child {
 }
 
 impl Rauc {
-    async fn start(&self, arguments: &[&str]) -> io::Result<Child> {
+    /// Starts it; with a limit, it is killed then.
+    async fn start(&self, limit: Option<Duration>, arguments: &[&str]) -> io::Result<Child> {
         let program = file::program(&self.program).ok_or_else(|| {
             io::Error::new(io::ErrorKind::NotFound, format!("{} is not installed", self.program))
         })?;
@@ -51,6 +52,10 @@ impl Rauc {
         let words = ["-c", "exec \"$@\" >&3 2>&4 3>&- 4>&-", "sh"];
         let mut command: Vec<OsString> = vec![shell.into()];
         command.extend(words.iter().map(OsString::from));
+        if let Some(limit) = limit {
+            command.extend(["timeout", "-s", "KILL"].map(OsString::from));
+            command.push(limit.as_secs().to_string().into());
+        }
         command.push(program.into());
         command.extend(arguments.iter().map(OsString::from));
         let (out, out_end) = pipe2(OFlag::O_CLOEXEC)?;
@@ -72,7 +77,10 @@ impl Rauc {
         let unread = |error: &dyn std::fmt::Display| Unfit::NoBundle(error.to_string());
         let look = async {
             let arguments = ["info", "--output-format=json", place];
-            let Child { out, err, end } = self.start(&arguments).await.map_err(|error| unread(&error))?;
+            // Later than we give it up: whoever asked is told so.
+            let limit = Some(LOOK + Duration::from_secs(1));
+            let Child { out, err, end } =
+                self.start(limit, &arguments).await.map_err(|error| unread(&error))?;
             let (mut told, mut words) = (Vec::new(), Vec::new());
             let (mut out, mut err) = (out.take(bundle::LONGEST as u64), err.take(WORDS));
             let read = async { tokio::try_join!(out.read_to_end(&mut told), err.read_to_end(&mut words)) };
@@ -91,7 +99,7 @@ impl Rauc {
     /// Writes a bundle to the other slot. The service does; the child is who asks it, and tells how it gets on.
     pub(super) async fn install(&self, place: &str, progress: mpsc::Sender<Line>) -> Result<(), String> {
         let install = async {
-            let child = self.start(&["install", place]).await.map_err(|error| error.to_string())?;
+            let child = self.start(None, &["install", place]).await.map_err(|error| error.to_string())?;
             let Child { out, err, end } = child;
             let told = follow(BufReader::new(out), Some(&progress));
             let said = follow(BufReader::new(err), None);
@@ -99,8 +107,20 @@ impl Rauc {
             let why = told.or(said).or(last);
             ended(end).await.map_err(|how| why.unwrap_or(how))
         };
-        let late = || Err(format!("no end after {} h", INSTALL.as_secs() / 3600));
-        tokio::time::timeout(INSTALL, install).await.unwrap_or_else(|_| late())
+        match tokio::time::timeout(INSTALL, install).await {
+            Ok(end) => end,
+            Err(_) => {
+                self.stop().await;
+                Err(format!("no end after {} h", INSTALL.as_secs() / 3600))
+            }
+        }
+    }
+
+    /// Stops the service, whatever it does: the slot that it writes is marked as not to be started.
+    pub(super) async fn stop(&self) {
+        if let Err(error) = self.tools.run("systemctl", &["try-restart", "rauc.service"]).await {
+            log::warn!("RAUC may still be writing: {error}");
+        }
     }
 }
 

@@ -23,6 +23,7 @@ const TAKEN: &str = "taken.raucb";
 pub(super) fn take(from: &Path, to: &Path) -> io::Result<Option<PathBuf>> {
     file::directory(to, 0o700)?;
     let taken = to.join(TAKEN);
+    remove(&taken)?;
     // No link is followed: the directory is kvmd's, and may be anything.
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let from = match nix::fcntl::open(from, flags, nix::sys::stat::Mode::empty()) {
@@ -35,8 +36,17 @@ pub(super) fn take(from: &Path, to: &Path) -> io::Result<Option<PathBuf>> {
         Err(nix::errno::Errno::ENOENT) => return Ok(None),
         Err(error) => return Err(error.into()),
     }
-    own(&taken).inspect_err(|_| drop(fs::remove_file(&taken)))?;
+    own(&taken).inspect_err(|_| drop(remove(&taken)))?;
     Ok(Some(taken))
+}
+
+/// Removes what is there, a directory too: that would let nothing be moved to its place ever after.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(_) => Ok(()),
+    }
 }
 
 /// Makes a file root's alone; an error when it is no plain file, or somebody still writes it.
@@ -96,6 +106,12 @@ mod tests {
         assert_eq!(fs::read(&secret).unwrap(), b"x");
         nix::unistd::mkfifo(&from.join(NAME), nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
         take(&from, &to).unwrap_err();
+        // A directory in its place must not stay for ever.
+        fs::create_dir_all(from.join(NAME).join("deep")).unwrap();
+        take(&from, &to).unwrap_err();
+        fs::create_dir(to.join(TAKEN)).unwrap();
+        fs::write(from.join(NAME), "bundle").unwrap();
+        assert!(take(&from, &to).unwrap().is_some());
         let elsewhere = dir.path().join("elsewhere");
         fs::create_dir(&elsewhere).unwrap();
         fs::write(elsewhere.join(NAME), "bundle").unwrap();

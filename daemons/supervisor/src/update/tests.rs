@@ -4,11 +4,13 @@ use super::*;
 use crate::tool::Job;
 use nix::sys::wait::WaitStatus;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use update::{Phase, State};
 
 #[test]
 fn only_addresses_of_the_web_and_whole_paths_reach_rauc() {
     let url = |url: &str| source(wire::Source::Url { url: url.to_owned() });
-    for good in ["https://host/x.raucb", "http://[::1]:8080/x", "http://10.0.0.1/a?b=c"] {
+    for good in ["https://host/x@y.raucb", "http://[::1]:8080/x", "http://10.0.0.1/a?b=c@d"] {
         assert_eq!(url(good), Ok(Source::At(good.to_owned())));
     }
     let long = format!("https://{}", "x".repeat(LONGEST_URL));
@@ -22,6 +24,8 @@ fn only_addresses_of_the_web_and_whole_paths_reach_rauc() {
         "https://-x",
         "ftp://x/y",
         "https://x/\n",
+        "https://user:secret@host/x.raucb",
+        "https://user@host?x",
         &long,
     ] {
         assert!(url(bad).is_err(), "{bad}");
@@ -29,6 +33,120 @@ fn only_addresses_of_the_web_and_whole_paths_reach_rauc() {
     let file = |path: &str| source(wire::Source::File { path: path.to_owned() });
     assert_eq!(file("/tmp/x.raucb"), Ok(Source::At("/tmp/x.raucb".to_owned())));
     assert!(file("-x").is_err());
+}
+
+/// A machine whose systemd is asked in that directory, whose supervisor gives these answers, and that has had a controller or not.
+fn hands(dir: &Path, answers: Vec<Answer>) -> Hands {
+    let path = dir.join("supervisor.sock");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    tokio::spawn(async move {
+        for answer in answers {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (from, mut to) = stream.split();
+            let _: Option<client::supervisor::Request> =
+                client::line::read(&mut tokio::io::BufReader::new(from)).await.unwrap();
+            client::line::write(&mut to, &answer).await.unwrap();
+        }
+    });
+    let (tools, _) = Tools::new();
+    Hands {
+        rauc: Rauc { program: "rauc".to_owned(), tools: tools.clone() },
+        probe: Probe {
+            supervisor: client::supervisor::Supervisor::new(&path),
+            web: None,
+            certificate: PathBuf::new(),
+            has_gadget: true,
+            streamer: PathBuf::new(),
+            data_lost: PathBuf::new(),
+            had_controller: dir.join("has-controller"),
+        },
+        uploads: PathBuf::new(),
+        dir: dir.to_owned(),
+        reboot: Vec::new(),
+        reboot_argument: dir.join("reboot-param"),
+        tools,
+    }
+}
+
+fn gadget(controller: Option<&str>) -> Answer {
+    let gadget = serde_json::json!({
+        "name": "kvmd", "controller": controller, "state": "configured", "connected": true, "bios_safe": false,
+        "endpoints": 9, "used": 4, "fault": null, "functions": [],
+    });
+    Answer::Gadget { gadget: Some(serde_json::from_value(gadget).unwrap()) }
+}
+
+#[tokio::test]
+async fn a_release_that_has_lost_the_usb_controller_is_not_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let none = || Answer::Gadget { gadget: None };
+    let answers = vec![gadget(None), none(), gadget(Some("dwc2")), gadget(None), none()];
+    let probe = hands(dir.path(), answers).probe;
+    probe.gadget().await.unwrap();
+    probe.gadget().await.unwrap();
+    std::fs::write(dir.path().join("has-controller"), "").unwrap();
+    probe.gadget().await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(probe.gadget().await.unwrap_err(), "there is no USB controller any more");
+    }
+}
+
+fn kept_after(phase: Phase) -> (watch::Sender<State>, watch::Receiver<State>) {
+    let release = "VERSION=0.2.0\nBOARD=test\nCOMPATIBLE=kvmd-test\n";
+    let release = update::Release::parse(release).unwrap();
+    let (slot, kept) = (update::Slot::B, update::Slot::A);
+    watch::channel(State { release, slot, kept, other: None, phase, problem: None, history: Vec::new() })
+}
+
+#[tokio::test(start_paused = true)]
+async fn whether_there_is_a_usb_controller_is_remembered_of_what_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let mark = dir.path().join("has-controller");
+    let probe = hands(dir.path(), vec![gadget(Some("dwc2")), gadget(None)]).probe;
+    let (state, states) = kept_after(Phase::Trial);
+    let remembers = tokio::spawn(probe.clone().remember(states.clone()));
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert!(!mark.exists(), "not of one that is on trial");
+    state.send_modify(|state| (state.kept, state.phase) = (state.slot, Phase::Idle));
+    remembers.await.unwrap();
+    assert!(mark.exists());
+    probe.remember(states).await;
+    assert!(!mark.exists(), "the card is in a machine without one now");
+}
+
+#[tokio::test]
+async fn only_our_own_word_to_the_firmware_is_taken_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let hands = hands(dir.path(), Vec::new());
+    let path = dir.path().join("reboot-param");
+    hands.forget_try();
+    hands.try_again();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), TRYBOOT);
+    hands.forget_try();
+    assert!(!path.exists());
+    std::fs::write(&path, "a person's").unwrap();
+    hands.try_again();
+    hands.forget_try();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "a person's");
+}
+
+#[tokio::test]
+async fn the_streamer_is_let_go_after_the_health_check() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("asked.sock");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let asked = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let (from, mut to) = stream.split();
+        let asked: Option<client::supervisor::Request> =
+            client::line::read(&mut tokio::io::BufReader::new(from)).await.unwrap();
+        client::line::write(&mut to, &Answer::Done).await.unwrap();
+        asked
+    });
+    let mut probe = hands(dir.path(), Vec::new()).probe;
+    probe.supervisor = client::supervisor::Supervisor::new(&path);
+    probe.rest().await;
+    assert_eq!(asked.await.unwrap(), Some(client::supervisor::Request::HoldStreamer { on: false }));
 }
 
 /// Starts jobs as the loop does, without its second program: the command is run directly.
