@@ -32,8 +32,12 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-/// Longest time for making the host take the last reports. The next `kvmd` waits for it.
-const LET_GO: Duration = Duration::from_millis(800);
+/// Longest time for making the host take the last reports while the next `kvmd` waits for that: a host that asks for reports
+/// does so some ten times meanwhile. One that does not (nobody there has opened the mouse, say) is told by the next
+/// `kvmd` itself, and never by us after that: what came late would release what was pressed anew.
+const LET_GO: Duration = Duration::from_millis(100);
+/// Likewise at our end, where nobody waits and nobody comes after us.
+const CLOSE: Duration = Duration::from_millis(800);
 /// Longest wait for it to be made before everything else starts.
 const BEGIN: Duration = Duration::from_secs(3);
 /// How often is looked for a controller that is not there, or is taken.
@@ -157,7 +161,7 @@ async fn serve(owner: Owner, mut calls: mpsc::Receiver<Call>, begun: oneshot::Se
         // Whoever held something down before us is dead by now. Where nobody waits, the next kvmd is there already, and
         // says itself what is down.
         if !begun.is_closed() {
-            owner.let_go();
+            owner.let_go(LET_GO);
         }
         let _ = begun.send(());
     };
@@ -339,7 +343,7 @@ impl Owner {
             // The next kvmd has not waited: what is down by now is its own.
             Call::LetGo(sender) if sender.is_closed() => {}
             Call::LetGo(sender) => {
-                self.let_go();
+                self.let_go(LET_GO);
                 self.plug_in_again();
                 let _ = sender.send(());
             }
@@ -522,9 +526,9 @@ impl Owner {
         self.fault.clone().map_or(Ok(()), Err)
     }
 
-    fn let_go(&self) {
+    fn let_go(&self, limit: Duration) {
         let Some(gadget) = &self.gadget else { return };
-        let outcomes = gadget.let_go(&self.last_absolute(), LET_GO);
+        let outcomes = gadget.let_go(&self.last_absolute(), limit);
         if outcomes.is_empty() {
             return;
         }
@@ -543,7 +547,7 @@ impl Owner {
     }
 
     fn close(&mut self) {
-        self.let_go();
+        self.let_go(CLOSE);
         (self.retry_at, self.awaited_at, self.hand_over_at) = (None, None, None);
         if !self.remove_on_stop {
             return;
