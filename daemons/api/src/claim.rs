@@ -10,6 +10,7 @@ use crate::{
     body, credential,
     failure::Failure,
     gate,
+    query::Query,
     routes::{Entry, Need},
     system,
 };
@@ -24,10 +25,10 @@ use client::{
     system::{Ask, ClaimCheck, Secret, Told, rule},
 };
 use model::ErrorClass;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
     collections::HashMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -40,6 +41,7 @@ use tokio::sync::OwnedMutexGuard;
 pub const ROUTES: &[Entry] = &[
     Entry::get("/system/claim", || web::to(show)).needs(Need::NoOwner),
     Entry::post("/system/claim", || web::to(claim)).needs(Need::NoOwner),
+    Entry::post("/system/language", || web::to(set_language)),
 ];
 
 /// Languages that the pages speak.
@@ -54,7 +56,14 @@ pub struct Claim {
     /// One after the other: the second finds an owner.
     turn: Arc<tokio::sync::Mutex<()>>,
     guesses: Mutex<Guesses>,
+    /// What the supervisor last told of an appliance without owner, and when: anybody may ask, and it asks nobody twice.
+    told: tokio::sync::Mutex<Option<(Instant, Value)>>,
+    /// The language of pages for whoever has chosen none.
+    language: PathBuf,
 }
+
+/// How long what was told counts.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// How often each network address may guess the code: a few times at once, then one in [`Guesses::PAUSE`]. Who guesses all
 /// the time delays nobody else.
@@ -88,11 +97,13 @@ impl Guesses {
 }
 
 impl Claim {
-    /// Of the appliance whose users stand in that file.
+    /// Of the appliance whose users and whose language stand in those files.
     #[must_use]
-    pub fn new(users: PathBuf) -> Self {
+    pub fn new(users: PathBuf, language: PathBuf) -> Self {
         Self {
             users,
+            language,
+            told: tokio::sync::Mutex::default(),
             owned: AtomicBool::new(false),
             seen: Mutex::default(),
             turn: Arc::default(),
@@ -102,8 +113,8 @@ impl Claim {
 
     /// Of one that is not to be claimed.
     #[must_use]
-    pub fn not_needed() -> Self {
-        let claim = Self::new(PathBuf::new());
+    pub fn not_needed(language: PathBuf) -> Self {
+        let claim = Self::new(PathBuf::new(), language);
         claim.owned.store(true, Ordering::Release);
         claim
     }
@@ -131,16 +142,52 @@ impl Claim {
 
 async fn show(claim: Data<Claim>, supervisor: Data<Supervisor>) -> Answer {
     if claim.is_owned() {
-        return Ok(answer::ok(&json!({"claimed": true})));
+        let told = match language(&claim.language) {
+            Some(language) => json!({"claimed": true, "language": language}),
+            None => json!({"claimed": true}),
+        };
+        return Ok(answer::ok(&told));
+    }
+    let mut told = claim.told.lock().await;
+    if let Some((at, told)) = &*told
+        && at.elapsed() < FRESH
+    {
+        return Ok(answer::ok(told));
     }
     let state = system::state(&supervisor).await?;
-    Ok(answer::ok(&json!({
+    let new = json!({
         "claimed": false,
         "hostname": state.hostname,
         "timezone": state.timezone,
         "image": state.image,
         "languages": LANGUAGES,
-    })))
+    });
+    *told = Some((Instant::now(), new.clone()));
+    Ok(answer::ok(&new))
+}
+
+/// The language that was chosen for everybody; none when none was.
+fn language(file: &Path) -> Option<&'static str> {
+    let text = auth::file::read(file, 64).ok()?;
+    LANGUAGES.into_iter().find(|known| *known == text.trim())
+}
+
+/// One that our pages speak.
+fn known_language(text: &str) -> Result<&'static str, Failure> {
+    let known = LANGUAGES.into_iter().find(|known| *known == text);
+    known.ok_or_else(|| Failure::invalid(format!("language: expected one of {}", LANGUAGES.join(", "))))
+}
+
+async fn store_language(claim: &Claim, language: &'static str) -> Result<(), Failure> {
+    let file = claim.language.clone();
+    let written = web::block(move || auth::file::replace(&file, format!("{language}\n").as_bytes()));
+    written.await.map_err(Failure::internal)?.map_err(Failure::internal)
+}
+
+async fn set_language(claim: Data<Claim>, query: Query) -> Answer {
+    let name = query.get("name").ok_or_else(|| Failure::invalid("The parameter name is missing"))?;
+    store_language(&claim, known_language(name)?).await?;
+    Ok(answer::nothing())
 }
 
 async fn claim(
@@ -169,6 +216,9 @@ async fn claim(
     // First what can be put right: an owner without the name that was asked for would have to come again.
     for ask in wanted.settings() {
         system::done(&supervisor, ask).await?;
+    }
+    if let Some(language) = wanted.language {
+        store_language(&claim, language).await?;
     }
     make_owner(&claim.users, &wanted, turn).await?;
     if !claim.is_owned() {
@@ -219,11 +269,7 @@ async fn check(supervisor: &Supervisor, code: &str) -> Result<(), Failure> {
 }
 
 /// Writes the first user. The turn ends with the writing, also when the client has hung up meanwhile.
-async fn make_owner(
-    users: &std::path::Path,
-    wanted: &Wanted,
-    turn: OwnedMutexGuard<()>,
-) -> Result<(), Failure> {
+async fn make_owner(users: &Path, wanted: &Wanted, turn: OwnedMutexGuard<()>) -> Result<(), Failure> {
     let (users, user, passwd) = (users.to_owned(), wanted.user.clone(), wanted.passwd.clone());
     let written = web::block(move || {
         let _turn = turn;
@@ -242,6 +288,7 @@ struct Wanted {
     passwd: String,
     hostname: Option<String>,
     timezone: Option<String>,
+    language: Option<&'static str>,
 }
 
 impl Wanted {
@@ -255,17 +302,14 @@ impl Wanted {
         auth::strength::judge(user, passwd).map_err(|weak| Failure::invalid(weak.to_string()))?;
         let hostname = field("hostname").map(rule::hostname).transpose();
         let timezone = field("timezone").map(|text| rule::timezone(text).map(str::to_owned)).transpose();
-        if let Some(language) = field("language")
-            && !LANGUAGES.contains(&language)
-        {
-            return Err(Failure::invalid(format!("language: expected one of {}", LANGUAGES.join(", "))));
-        }
+        let language = field("language").map(known_language).transpose()?;
         Ok(Self {
             code: code.to_owned(),
             user: user.to_owned(),
             passwd: passwd.to_owned(),
             hostname: hostname.map_err(|bad| Failure::invalid(bad.to_string()))?,
             timezone: timezone.map_err(|bad| Failure::invalid(bad.to_string()))?,
+            language,
         })
     }
 
@@ -316,6 +360,20 @@ mod tests {
         }
     }
 
+    #[actix_web::test]
+    async fn the_language_for_everybody_is_one_that_the_pages_speak() {
+        let dir = tempfile::tempdir().unwrap();
+        let claim = Claim::not_needed(dir.path().join("language"));
+        assert_eq!(language(&claim.language), None);
+        store_language(&claim, known_language("zh-CN").unwrap_or("en")).await.unwrap_or_default();
+        assert_eq!(language(&claim.language), Some("zh-CN"));
+        for bad in ["xx", "", "EN", "zh"] {
+            assert!(known_language(bad).is_err(), "{bad}");
+            std::fs::write(&claim.language, bad).unwrap();
+            assert_eq!(language(&claim.language), None, "{bad}");
+        }
+    }
+
     #[test]
     fn who_guesses_all_the_time_delays_nobody_else() {
         let (mut guesses, start) = (Guesses::default(), Instant::now());
@@ -350,7 +408,7 @@ mod tests {
     fn an_owner_who_appears_in_the_file_is_seen_at_once_and_stays() {
         let dir = tempfile::tempdir().unwrap();
         let users = dir.path().join("htpasswd");
-        let claim = Claim::new(users.clone());
+        let claim = Claim::new(users.clone(), dir.path().join("language"));
         assert!(!claim.is_owned() && !claim.is_owned());
         std::fs::write(&users, "# nobody\n").unwrap();
         assert!(!claim.is_owned() && !claim.is_owned());
@@ -358,6 +416,6 @@ mod tests {
         assert!(claim.is_owned());
         std::fs::remove_file(&users).unwrap();
         assert!(claim.is_owned(), "the door does not open again by itself");
-        assert!(Claim::not_needed().is_owned());
+        assert!(Claim::not_needed(PathBuf::new()).is_owned());
     }
 }

@@ -234,10 +234,11 @@ fn start_auth(config: &Config, layout: &Layout, start: &mut Start<'_>) -> anyhow
 }
 
 fn start_claim(config: &Config, layout: &Layout) -> Claim {
+    let language = layout.kvmd_state().join("language");
     if config.kvmd.auth.claimable(layout) {
-        return Claim::new(config.kvmd.auth.internal.file.clone());
+        return Claim::new(config.kvmd.auth.internal.file.clone(), language);
     }
-    Claim::not_needed()
+    Claim::not_needed(language)
 }
 
 fn auth_service(settings: &config::Auth) -> anyhow::Result<Arc<dyn auth::Service>> {

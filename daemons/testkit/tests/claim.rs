@@ -43,7 +43,7 @@ fn whoever_reads_the_console_becomes_the_owner_and_is_signed_in() {
     assert_eq!((weak.status, error(&weak).as_str()), (400, "ValidatorError"));
     let renamed = claim(&appliance, &format!("code={code}&passwd=correct+horse&hostname=kvm"));
     assert_eq!((renamed.status, error(&renamed).as_str()), (400, "NotImageError"), "not this computer");
-    let claimed = claim(&appliance, &format!("code={code}&user=jane&passwd=correct+horse&language=en"));
+    let claimed = claim(&appliance, &format!("code={code}&user=jane&passwd=correct+horse&language=zh-CN"));
     assert_eq!(claimed.status, 200, "{}", appliance.log());
 
     let cookie = claimed.header("Set-Cookie").unwrap().split(';').next().unwrap().to_owned();
@@ -54,6 +54,15 @@ fn whoever_reads_the_console_becomes_the_owner_and_is_signed_in() {
     assert!(!appliance.state().join("boot/sel/claim-code.txt").exists());
     let again = claim(&appliance, &format!("code={code}&passwd=correct+horse"));
     assert_eq!((again.status, error(&again).as_str()), (409, "AlreadyClaimedError"));
+
+    // Who has chosen no language is offered that one.
+    let told = || appliance.request("GET", "/system/claim", &[], b"").unwrap().json().unwrap();
+    assert_eq!(told()["result"], serde_json::json!({"claimed": true, "language": "zh-CN"}));
+    let chosen = |headers: &[(&str, &str)], name: &str| {
+        appliance.request("POST", &format!("/system/language?name={name}"), headers, b"").unwrap().status
+    };
+    assert_eq!((chosen(&[], "en"), chosen(&password, "xx"), chosen(&password, "en")), (401, 400, 200));
+    assert_eq!(told()["result"]["language"], "en");
 
     // A kvmd that starts again still has its owner and the owner's session.
     appliance.child("kvmd").unwrap().kill().unwrap();

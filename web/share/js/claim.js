@@ -1,7 +1,7 @@
 // @ts-check
 // The claim page: an appliance without an owner gets one. The code is on its console; whoever can read that may own it.
 
-import { choose, language, LANGUAGES, load, t } from "./i18n.js";
+import { language, load, offerLanguages, t } from "./i18n.js";
 import { fillZones } from "./zones.js";
 import { strength } from "./strength.js";
 
@@ -13,14 +13,9 @@ const byId = (id) => /** @type {T} */ (document.getElementById(id));
 const form = /** @type {HTMLFormElement} */ (byId("claim"));
 const error = byId("error");
 const submit = /** @type {HTMLButtonElement} */ (form.querySelector("button"));
-const picker = /** @type {HTMLSelectElement} */ (byId("language"));
 const field = (/** @type {string} */ name) => /** @type {HTMLInputElement} */ (form.elements.namedItem(name));
 
-picker.append(...LANGUAGES.map(({ code, name }) => new Option(name, code, false, code === language())));
-picker.addEventListener("change", () => {
-  choose(picker.value);
-  location.reload();
-});
+offerLanguages(/** @type {HTMLSelectElement} */ (byId("language")));
 
 /** What the device says of itself. @type {{claimed: boolean, hostname?: string, timezone?: string, image?: boolean}} */
 let device = { claimed: false };

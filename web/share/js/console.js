@@ -4,7 +4,7 @@
 import { call } from "./api.js";
 import { act, confirm } from "./dialog.js";
 import { DriveMenu } from "./drive.js";
-import { choose, language, LANGUAGES, load, t } from "./i18n.js";
+import { load, offerLanguages, t } from "./i18n.js";
 import { bindKeyboard, bindPointer } from "./input.js";
 import { bindLights } from "./lights.js";
 import { bindPower } from "./power.js";
@@ -61,12 +61,7 @@ function bindSystemMenu() {
     await call("POST", "auth/logout");
     location.assign("login/");
   }));
-  const picker = /** @type {HTMLSelectElement} */ (byId("language"));
-  picker.append(...LANGUAGES.map(({ code, name }) => new Option(name, code, false, code === language())));
-  picker.addEventListener("change", () => {
-    choose(picker.value);
-    location.reload();
-  });
+  offerLanguages(/** @type {HTMLSelectElement} */ (byId("language")));
   byId("fullscreen").addEventListener("click", () => byId("stage").requestFullscreen());
 }
 

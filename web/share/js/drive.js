@@ -1,47 +1,10 @@
 // @ts-check
 // The drive menu: choose an image, show it to the target as a CD or a flash drive, upload and delete images.
 
-import { call, leaveIfSignedOut, unwrap } from "./api.js";
+import { call } from "./api.js";
 import { act, confirm, toast } from "./dialog.js";
 import { t } from "./i18n.js";
-
-/** @param {number} bytes */
-export function humanSize(bytes) {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  let power = 0;
-  for (; bytes >= 1024 && power < units.length - 1; power += 1) bytes /= 1024;
-  return `${bytes.toFixed(power && bytes < 100 ? 1 : 0)} ${units[power]}`;
-}
-
-/** @param {number} seconds */
-export function humanTime(seconds) {
-  const whole = Math.max(0, Math.round(seconds));
-  const part = (/** @type {number} */ value) => String(value).padStart(2, "0");
-  return `${Math.floor(whole / 60)}:${part(whole % 60)}`;
-}
-
-/** Upload with progress; resolves when the device has the whole file.
- * @param {File} file @param {(sent: number, total: number) => void} progress @param {(request: XMLHttpRequest) => void} started */
-function upload(file, progress, started) {
-  return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest();
-    const params = new URLSearchParams({ prefix: "", image: file.name, remove_incomplete: "1" });
-    request.open("POST", `api/msd/write?${params}`);
-    request.upload.onprogress = (event) => progress(event.loaded, event.total);
-    request.onerror = () => reject(new Error(t("status.lost")));
-    request.onabort = () => reject(new Error(t("dialog.cancel")));
-    request.onload = () => {
-      leaveIfSignedOut(request.status);
-      try {
-        resolve(unwrap(request.status, request.responseText));
-      } catch (error) {
-        reject(error);
-      }
-    };
-    started(request);
-    request.send(file);
-  });
-}
+import { humanSize, upload } from "./upload.js";
 
 export class DriveMenu {
   /** @param {HTMLElement} menu @param {import("./store.js").Store} store */
@@ -94,19 +57,13 @@ export class DriveMenu {
 
   /** @param {File} file */
   async upload(file) {
-    const began = Date.now();
     const name = file.name;
+    const params = new URLSearchParams({ prefix: "", image: name, remove_incomplete: "1" });
     this.uploading(true);
     try {
-      await upload(file, (sent, total) => {
-        const speed = sent / Math.max(0.001, (Date.now() - began) / 1000);
-        this.bar.value = sent / Math.max(1, total);
-        this.progress.textContent = t("drive.uploading", {
-          name,
-          percent: Math.floor((100 * sent) / Math.max(1, total)),
-          speed: humanSize(speed),
-          eta: humanTime((total - sent) / Math.max(1, speed)),
-        });
+      await upload(`msd/write?${params}`, file, (progress) => {
+        this.bar.value = progress.percent / 100;
+        this.progress.textContent = t("drive.uploading", { name, ...progress });
       }, (request) => (this.request = request));
       toast(t("drive.uploaded", { name }));
       await call("POST", "msd/set_params", { image: name }).catch(() => {}); // convenience: it may be connected by now

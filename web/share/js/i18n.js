@@ -16,9 +16,12 @@ let texts = {};
 /** @type {Record<string, string>} */
 let fallback = {};
 
-/** The language in force: the one chosen, else the browser's, else English. */
+/** The language that the device's owner chose for everybody. @type {string | null} */
+let offered = null;
+
+/** The language in force: the one chosen in this browser, else the device's, else the browser's, else English. */
 export function language() {
-  const wanted = [read(), ...navigator.languages].filter((code) => code !== null);
+  const wanted = [read(), offered, ...navigator.languages].filter((code) => code !== null);
   for (const code of wanted) {
     const exact = LANGUAGES.find((known) => known.code.toLowerCase() === code.toLowerCase());
     const close = LANGUAGES.find((known) => known.code.split("-")[0] === code.toLowerCase().split("-")[0]);
@@ -35,9 +38,9 @@ function read() {
   }
 }
 
-/** Remember another language; the caller loads the page again.
+/** Remember another language for when the page is loaded again.
  * @param {string} code */
-export function choose(code) {
+function choose(code) {
   try {
     localStorage.setItem(STORED, code);
   } catch {
@@ -51,10 +54,30 @@ export async function load(base) {
     const answer = await fetch(`${base}/i18n/${code}.json`);
     return answer.ok ? await answer.json() : {};
   };
+  if (read() === null) offered = await offer(base);
   fallback = await get("en");
   texts = language() === "en" ? fallback : await get(language());
   document.documentElement.lang = language();
   translate(document);
+}
+
+/** What the device offers whoever has chosen nothing. @param {string} base @returns {Promise<string | null>} */
+async function offer(base) {
+  try {
+    const answer = await fetch(`${base}/../api/system/claim`);
+    return (await answer.json()).result?.language ?? null;
+  } catch {
+    return null; // the browser's language is good enough
+  }
+}
+
+/** Let a language be chosen for this browser. @param {HTMLSelectElement} picker */
+export function offerLanguages(picker) {
+  picker.append(...LANGUAGES.map(({ code, name }) => new Option(name, code, false, code === language())));
+  picker.addEventListener("change", () => {
+    choose(picker.value);
+    location.reload();
+  });
 }
 
 /** The text for a key, with `{name}` replaced.

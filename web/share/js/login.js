@@ -1,20 +1,14 @@
 // @ts-check
 // The login page. The one-time code is appended to the password, as the API wants it.
 
-import { choose, language, LANGUAGES, load, t } from "./i18n.js";
+import { load, offerLanguages, t } from "./i18n.js";
 
 await load("../share");
 
 const form = /** @type {HTMLFormElement} */ (document.getElementById("login"));
 const error = /** @type {HTMLElement} */ (document.getElementById("error"));
 const submit = /** @type {HTMLButtonElement} */ (form.querySelector("button"));
-const picker = /** @type {HTMLSelectElement} */ (document.getElementById("language"));
-
-picker.append(...LANGUAGES.map(({ code, name }) => new Option(name, code, false, code === language())));
-picker.addEventListener("change", () => {
-  choose(picker.value);
-  location.reload();
-});
+offerLanguages(/** @type {HTMLSelectElement} */ (document.getElementById("language")));
 
 /** @param {Response} answer */
 async function explain(answer) {

@@ -3,7 +3,7 @@
 
 import { unwrap } from "./api.js";
 import { act, confirm, toast } from "./dialog.js";
-import { load, t, translate } from "./i18n.js";
+import { language, LANGUAGES, load, t, translate } from "./i18n.js";
 import { fillZones } from "./zones.js";
 
 /** @typedef {{name: string, fixed?: {address: string, prefix: number, gateway?: string | null, dns: string[]} | null,
@@ -59,6 +59,10 @@ function fill() {
   const ssh = /** @type {any} */ (byId("ssh"));
   ssh.keys.value = state.ssh.keys.join("\n");
   ssh.password.checked = state.ssh.password_login;
+  for (const control of [ssh.keys, ssh.password, ssh.querySelector("button")]) control.disabled = state.ssh.shell_only;
+  const said = state.ssh.shell_only ? t("settings.shell_only") : state.ssh.others ? t("settings.other_keys", { count: state.ssh.others }) : "";
+  byId("ssh-hint").textContent = said;
+  byId("ssh-hint").hidden = !said;
   const known = new Map(state.network.interfaces.map((/** @type {Interface} */ one) => [one.name, one]));
   const links = [...state.interfaces];
   for (const name of known.keys()) if (!links.some((link) => link.name === name)) links.push({ name, addresses: [], wireless: false, up: false });
@@ -138,6 +142,10 @@ onSubmit("names", async (form) => {
   if (form.timezone.value !== state.timezone) await call("POST", `/timezone?${new URLSearchParams({ name: form.timezone.value })}`);
   toast(t("settings.saved"));
 });
+onSubmit("speech", async (form) => {
+  await call("POST", `/language?${new URLSearchParams({ name: form.code.value })}`);
+  toast(t("settings.saved"));
+});
 onSubmit("ssh", async (form) => {
   await call("POST", "/ssh_keys", form.keys.value);
   if (form.password.checked !== state.ssh.password_login) await call("POST", `/ssh_password_login?enabled=${Number(form.password.checked)}`);
@@ -171,6 +179,9 @@ onClick("reset", async () => {
 });
 
 try {
+  const offered = (await call("GET", "/claim")).language ?? language();
+  const speech = /** @type {any} */ (byId("speech"));
+  speech.code.append(...LANGUAGES.map(({ code, name }) => new Option(name, code, false, code === offered)));
   await look();
   fill();
 } catch (/** @type {any} */ error) {

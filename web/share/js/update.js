@@ -2,38 +2,16 @@
 // The update menu: install a release from a file or an address, start it, go back; and what became of the last one.
 // It is there only on a system that can be updated: that one tells of updates.
 
-import { call, leaveIfSignedOut, Refused, unwrap } from "./api.js";
+import { call, Refused } from "./api.js";
 import { act, confirm, toast } from "./dialog.js";
-import { humanSize, humanTime } from "./drive.js";
 import { language, t } from "./i18n.js";
+import { upload } from "./upload.js";
 
 /** The text for an error class, where there is one. @param {string} name @param {string} detail */
 function explain(name, detail) {
   const key = `update.error.${name}`;
   const text = t(key);
   return text === key ? detail : `${text} (${detail})`;
-}
-
-/** Upload with progress; resolves when the device has the whole bundle.
- * @param {File} file @param {(sent: number, total: number) => void} progress @param {(request: XMLHttpRequest) => void} started */
-function upload(file, progress, started) {
-  return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest();
-    request.open("POST", "api/system/update/upload");
-    request.upload.onprogress = (event) => progress(event.loaded, event.total);
-    request.onerror = () => reject(new Error(t("status.lost")));
-    request.onabort = () => reject(new Error(t("dialog.cancel")));
-    request.onload = () => {
-      leaveIfSignedOut(request.status);
-      try {
-        resolve(unwrap(request.status, request.responseText));
-      } catch (error) {
-        reject(error);
-      }
-    };
-    started(request);
-    request.send(file);
-  });
 }
 
 export class UpdateMenu {
@@ -101,16 +79,12 @@ export class UpdateMenu {
 
   /** @param {File} file @returns {Promise<Record<string, string>>} */
   async send(file) {
-    const began = Date.now();
     this.cancel.hidden = this.bar.hidden = false;
     this.picker.hidden = this.remote.hidden = true;
     try {
-      await upload(file, (sent, total) => {
-        const speed = sent / Math.max(0.001, (Date.now() - began) / 1000);
-        const percent = Math.floor((100 * sent) / Math.max(1, total));
-        this.bar.value = percent;
-        const eta = humanTime((total - sent) / Math.max(1, speed));
-        this.state.textContent = t("update.uploading", { name: file.name, percent, speed: humanSize(speed), eta });
+      await upload("system/update/upload", file, (progress) => {
+        this.bar.value = progress.percent;
+        this.state.textContent = t("update.uploading", { name: file.name, ...progress });
       }, (request) => (this.request = request));
     } finally {
       this.request = null;
