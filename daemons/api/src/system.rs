@@ -162,6 +162,10 @@ fn refused(told: Told) -> Failure {
 fn failure(error: Error) -> Failure {
     match error {
         Error::Failed(reason) => Failure::new(ErrorClass::Unavailable, reason),
+        Error::Refused => Failure::new(
+            ErrorClass::Forbidden,
+            "The settings leave this to a shell on the appliance (supervisor.ssh_by_web)",
+        ),
         other => Failure::internal(other),
     }
 }
@@ -228,6 +232,7 @@ mod tests {
             assert_eq!((failure.class.name(), failure.class.status()), (class, status));
         }
         assert_eq!(failure(Error::Failed("why".into())).message, "why");
+        assert_eq!(failure(Error::Refused).class.name(), "ForbiddenError");
     }
 
     #[test]

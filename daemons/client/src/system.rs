@@ -45,7 +45,7 @@ pub enum Ask {
         /// A name of the time zone database.
         name: String,
     },
-    /// Lets exactly these keys in by SSH.
+    /// Lets exactly these keys in by SSH, beside those with options.
     SetSshKeys {
         /// One line each, as in `authorized_keys`.
         keys: Vec<String>,
@@ -78,6 +78,12 @@ impl Ask {
     #[must_use]
     pub fn looks(&self) -> bool {
         matches!(self, Self::Show)
+    }
+
+    /// Whether it says who comes in as root.
+    #[must_use]
+    pub fn opens_ssh(&self) -> bool {
+        matches!(self, Self::SetSshKeys { .. } | Self::AllowSshPassword { .. })
     }
 
     /// Whether asking it is worth no line of the log: anybody in the network may have it asked.
@@ -189,8 +195,14 @@ pub struct Stage {
 pub struct Ssh {
     /// The keys that are let in.
     pub keys: Vec<String>,
+    /// Lines that are no such keys, keys with options mostly: they are let in as well, and a shell alone changes them.
+    #[serde(default)]
+    pub others: usize,
     /// Whether passwords are.
     pub password_login: bool,
+    /// Whether the settings leave this to a shell.
+    #[serde(default)]
+    pub shell_only: bool,
 }
 
 /// Network settings: what differs from an address by DHCP.

@@ -65,16 +65,19 @@ pub(crate) fn run(config: &config::Config, verb: Verb, console: &mut Console<'_>
         Verb::Set(who) => {
             known(&entries, &who.user, true)?;
             entries.set(&who.user, &ask(&who, console)?)?;
-            (who.quiet, format!("{} has a new password", who.user))
+            (
+                who.quiet,
+                format!("{} has a new password; logins with the old one end within 2 seconds", who.user),
+            )
         }
         Verb::Del { user, quiet } => {
             entries.del(&user)?;
-            (quiet, format!("{user} deleted"))
+            (quiet, format!("{user} deleted; their logins end within 2 seconds"))
         }
     };
     entries.write(path)?;
     if !quiet {
-        writeln!(console.err, "{done}; logins made before go on until they end")?;
+        writeln!(console.err, "{done}")?;
     }
     Ok(Exit::Good)
 }

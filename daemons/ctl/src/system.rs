@@ -31,7 +31,7 @@ pub(crate) enum Verb {
         /// Such as Europe/Berlin.
         name: String,
     },
-    /// Lets exactly the keys of a file in by SSH.
+    /// Lets exactly the keys of a file in by SSH, beside keys with options.
     SshKeys {
         /// Lines as in `authorized_keys`; `-` reads standard input.
         file: PathBuf,
@@ -214,7 +214,11 @@ fn shown(state: &State) -> String {
     }
     if state.image {
         let passwords = if state.ssh.password_login { "and passwords" } else { "no passwords" };
-        text.push_str(&format!("SSH       {} keys, {passwords}\n", state.ssh.keys.len()));
+        let others = match state.ssh.others {
+            0 => String::new(),
+            others => format!(", {others} with options"),
+        };
+        text.push_str(&format!("SSH       {} keys{others}, {passwords}\n", state.ssh.keys.len()));
     }
     for link in &state.interfaces {
         let up = if link.up { link.addresses.join(", ") } else { "not connected".to_owned() };
@@ -248,7 +252,7 @@ mod tests {
             timezone: "Europe/Berlin".into(),
             claimed: true,
             data_lost: true,
-            ssh: Ssh { keys: vec!["k".into()], password_login: false },
+            ssh: Ssh { keys: vec!["k".into()], others: 2, ..Ssh::default() },
             interfaces: vec![Link {
                 name: "eth0".into(),
                 mac: "02:00:00:00:00:01".into(),
@@ -260,9 +264,13 @@ mod tests {
             ..State::default()
         };
         let text = shown(&state);
-        for part in
-            ["1.0.0 for rpi4 (abc), slot a", "WARNING", "1 keys, no passwords", "10.0.0.2/8", "in 59 s"]
-        {
+        for part in [
+            "1.0.0 for rpi4 (abc), slot a",
+            "WARNING",
+            "1 keys, 2 with options, no passwords",
+            "10.0.0.2/8",
+            "in 59 s",
+        ] {
             assert!(text.contains(part), "{part} in {text}");
         }
         let elsewhere = shown(&State::default());

@@ -36,14 +36,17 @@ pub struct Policy {
     pub kvmd: u32,
     /// The group that may look.
     pub socket_gid: u32,
+    /// Whether the API daemon may say who comes in by SSH.
+    pub ssh_by_web: bool,
 }
 
 impl Policy {
     /// The rules for these accounts.
     #[must_use]
-    pub fn new(accounts: &Accounts) -> Self {
+    pub fn new(accounts: &Accounts, settings: &config::Supervisor) -> Self {
         let own = nix::unistd::Uid::effective().as_raw();
-        Self { own, kvmd: accounts.kvmd.uid, socket_gid: accounts.socket_gid }
+        let (kvmd, socket_gid) = (accounts.kvmd.uid, accounts.socket_gid);
+        Self { own, kvmd, socket_gid, ssh_by_web: settings.ssh_by_web }
     }
 
     /// Whether this user may ask that.
@@ -63,7 +66,10 @@ impl Policy {
             // The streamer may be reset through the API; nothing else may.
             Request::Restart { service } => uid == self.kvmd && service == crate::STREAMER,
             // It lets people in, and carries out what its administrators wish.
-            Request::System { ask } => uid == self.kvmd || (ask.looks() && gid == self.socket_gid),
+            Request::System { ask } => {
+                let theirs = self.ssh_by_web || !ask.opens_ssh();
+                (uid == self.kvmd && theirs) || (ask.looks() && gid == self.socket_gid)
+            }
             // It is the face of updates; what is root's, it may not.
             Request::Update { ask } => {
                 (uid == self.kvmd && !ask.is_roots()) || (ask.looks() && gid == self.socket_gid)
@@ -118,7 +124,10 @@ async fn talk(stream: UnixStream, policy: Policy, calls: &mpsc::Sender<Call>) ->
                 _ => false,
             };
             let quiet = matches!(request, Request::Status | Request::Gadget | Request::HoldStreamer { .. });
-            if !looks && !quiet {
+            let opens = matches!(&request, Request::System { ask } if ask.opens_ssh());
+            if opens {
+                log::warn!("user {uid} asks: {request:?}");
+            } else if !looks && !quiet {
                 log::info!("user {uid} asks: {request:?}");
             }
             ask(request, uid, calls).await
@@ -145,7 +154,7 @@ mod tests {
     use client::system::Ask;
     use client::update;
 
-    const POLICY: Policy = Policy { own: 0, kvmd: 960, socket_gid: 960 };
+    const POLICY: Policy = Policy { own: 0, kvmd: 960, socket_gid: 960, ssh_by_web: true };
 
     fn restart(service: &str) -> Request {
         Request::Restart { service: service.to_owned() }
@@ -181,6 +190,17 @@ mod tests {
         );
         assert_eq!(allowed(1000, 960), 4, "a member of the group: how everything is");
         assert_eq!(allowed(961, 961), 0, "the streamer: nothing");
+    }
+
+    #[test]
+    fn who_comes_by_ssh_may_be_left_to_root_alone() {
+        let closed = Policy { ssh_by_web: false, ..POLICY };
+        let asks = [Ask::SetSshKeys { keys: Vec::new() }, Ask::AllowSshPassword { on: true }, Ask::Reboot];
+        let allowed =
+            |policy: Policy, uid| asks.clone().map(|ask| policy.allows(uid, 960, &Request::System { ask }));
+        assert_eq!(allowed(POLICY, 960), [true, true, true]);
+        assert_eq!(allowed(closed, 960), [false, false, true]);
+        assert_eq!(allowed(closed, 0), [true, true, true]);
     }
 
     #[tokio::test]

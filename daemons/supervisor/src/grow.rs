@@ -1,7 +1,10 @@
 //! The drive's partition grows to the card, at the first start and after a card was copied to a larger one.
 //!
-//! First the table ([`gpt`]), then what the kernel knows of it, then the file system, which is not mounted yet. Each step
-//! looks at what is there and does what is left to do, so a start that was cut off is gone on with by the next.
+//! First the table ([`gpt`]), then what the kernel knows of it, then the file system. One that was never used is grown
+//! before it is mounted, which takes no rights but the device's. One with images on it is grown while it is mounted, by
+//! the kernel, through its journal: a power cut then costs nothing. That takes a right (`CAP_SYS_RESOURCE`) which we have
+//! not, so the system's manager is asked to do it. Each step looks at what is there and does what is left to do, so a
+//! start that was cut off is gone on with by the next.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -18,6 +21,11 @@ pub const MSD: &str = "/dev/kvmd-disk/msd";
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Bytes of a partition that are looked at: as far as any file system's superblock lies.
 const HEAD: usize = 132 << 10;
+/// How often, and how far apart, a system that is still starting is asked to grow a file system.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_secs(3);
+/// Inodes of a file system that holds nothing: the reserved ones, and `lost+found`.
+const RESERVED_INODES: u64 = 11;
 /// Less than this is not worth a change.
 const WORTH: u64 = 4 << 20;
 
@@ -33,11 +41,12 @@ struct Place {
 /// was.
 ///
 /// `marker` is there while the file system is changed: one that is there at the start tells of a power cut in the middle.
-pub async fn grow(partition: PathBuf, label: String, marker: PathBuf, tools: Tools) {
+/// Says whether the rest is to be done when it is mounted, by [`grow_mounted`].
+pub async fn grow(partition: PathBuf, label: String, marker: PathBuf, tools: Tools) -> bool {
     let Ok(Some(place)) =
         place(&partition).inspect_err(|error| log::warn!("{}: {error}", partition.display()))
     else {
-        return;
+        return false;
     };
     let device = place.partition.clone();
     let table = tokio::task::spawn_blocking(move || grow_partition(&place)).await;
@@ -46,8 +55,27 @@ pub async fn grow(partition: PathBuf, label: String, marker: PathBuf, tools: Too
         Ok(true) => log::info!("{} reaches to the end of the disk now", device.display()),
         Err(error) => log::error!("{} cannot be made larger: {error}", device.display()),
     }
-    if let Err(error) = grow_file_system(&device, &label, &marker, &tools).await {
+    let grown = grow_file_system(&device, &label, &marker, &tools).await;
+    grown.unwrap_or_else(|error| {
         log::error!("the file system of {} cannot be made larger: {error}", device.display());
+        false
+    })
+}
+
+/// Grows the file system, which is mounted writable, to its partition's end.
+pub async fn grow_mounted(partition: PathBuf, tools: Tools) {
+    let Some(resize2fs) = file::program("resize2fs") else { return };
+    let Ok(device) = fs::canonicalize(&partition) else { return };
+    let (Some(resize2fs), Some(node)) = (resize2fs.to_str(), device.to_str()) else { return };
+    let words = ["--quiet", "--collect", "--wait", "--", resize2fs, node];
+    for tries_left in (0..TRIES).rev() {
+        match tools.run_for(PATIENCE, "systemd-run", &words).await {
+            Ok(()) => return log::info!("the file system of {node} reaches to its partition's end now"),
+            // What runs programs for others may not be there yet.
+            Err(error) if tries_left > 0 => log::debug!("{node}: {error}"),
+            Err(error) => log::error!("the file system of {node} cannot be made larger: {error}"),
+        }
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
@@ -108,13 +136,14 @@ fn length(file: &File) -> io::Result<u64> {
 enum Holds {
     /// Nothing, as far as one can see.
     Nothing,
-    /// ext2 to ext4, of so many bytes.
-    Ext { bytes: u64 },
+    /// ext2 to ext4, of so many bytes, and whether anything was ever put there.
+    Ext { bytes: u64, used: bool },
     /// Something else, which is not touched.
     Other,
 }
 
-async fn grow_file_system(device: &Path, label: &str, marker: &Path, tools: &Tools) -> io::Result<()> {
+/// Says whether there is something left to do when it is mounted.
+async fn grow_file_system(device: &Path, label: &str, marker: &Path, tools: &Tools) -> io::Result<bool> {
     let file = File::open(device)?;
     let room = length(&file)?;
     let mut head = vec![0; HEAD];
@@ -123,26 +152,39 @@ async fn grow_file_system(device: &Path, label: &str, marker: &Path, tools: &Too
     let cut_off = marker.exists();
     let node = device.to_str().ok_or(io::ErrorKind::InvalidInput)?;
     match holds(&head) {
-        Holds::Ext { bytes } if room.saturating_sub(bytes) >= WORTH => {
-            log::info!("the file system of {node} grows from {} MiB to {} MiB", bytes >> 20, room >> 20);
-            file::replace(marker, b"", 0o600)?;
-            // What resize2fs asks for; whatever it repaired.
-            tools.run_for(PATIENCE, "e2fsck", &["-f", "-y", node], 0..=1).await?;
-            tools.run_for(PATIENCE, "resize2fs", &[node], 0..=0).await?;
-            fs::remove_file(marker)
-        }
-        Holds::Ext { .. } if cut_off => {
-            log::warn!("the file system of {node} was being made larger when the power went: it is checked");
-            tools.run_for(PATIENCE, "e2fsck", &["-f", "-y", node], 0..=1).await?;
-            fs::remove_file(marker)
+        Holds::Ext { bytes, used } => {
+            let grows = room.saturating_sub(bytes) >= WORTH;
+            if grows {
+                log::info!("the file system of {node} grows from {} MiB to {} MiB", bytes >> 20, room >> 20);
+            }
+            if cut_off {
+                log::warn!(
+                    "the file system of {node} was being made larger when the power went: it is checked"
+                );
+            }
+            let unmounted = grows && !used;
+            if unmounted {
+                file::replace(marker, b"", 0o600)?;
+            }
+            if unmounted || cut_off {
+                // What resize2fs asks for; whatever it repaired.
+                tools.run_whole(PATIENCE, "e2fsck", &["-f", "-y", node], 0..=1).await?;
+            }
+            if unmounted {
+                tools.run_whole(PATIENCE, "resize2fs", &[node], 0..=0).await?;
+            }
+            if unmounted || cut_off {
+                fs::remove_file(marker)?;
+            }
+            Ok(grows && used)
         }
         Holds::Nothing => {
             log::info!("{node} gets a file system");
-            tools
-                .run_for(PATIENCE, "mke2fs", &["-q", "-t", "ext4", "-m", "0", "-L", label, node], 0..=0)
-                .await
+            let words = ["-q", "-t", "ext4", "-m", "0", "-L", label, node];
+            tools.run_whole(PATIENCE, "mke2fs", &words, 0..=0).await?;
+            Ok(false)
         }
-        Holds::Ext { .. } | Holds::Other => Ok(()),
+        Holds::Other => Ok(false),
     }
 }
 
@@ -157,10 +199,11 @@ fn holds(head: &[u8]) -> Holds {
         // `64bit` of the incompatible features.
         let high = if number(96, 4).unwrap_or(0) & 0x80 == 0 { 0 } else { number(336, 4).unwrap_or(0) };
         let blocks = (high << 32) | low;
-        return Holds::Ext {
-            bytes: blocks
-                .saturating_mul(1024_u64.checked_shl(u32::try_from(shift).unwrap_or(64)).unwrap_or(0)),
-        };
+        let block = 1024_u64.checked_shl(u32::try_from(shift).unwrap_or(64)).unwrap_or(0);
+        // Never mounted writable, and nothing put there when it was made but the directory for what is lost.
+        let made = number(0, 4).unwrap_or(0).saturating_sub(number(16, 4).unwrap_or(0)) <= RESERVED_INODES;
+        let used = number(44, 4) != Some(0) || !made;
+        return Holds::Ext { bytes: blocks.saturating_mul(block), used };
     }
     if head.iter().all(|byte| *byte == 0) { Holds::Nothing } else { Holds::Other }
 }
@@ -189,7 +232,13 @@ mod tests {
             .status();
         assert!(made.unwrap().success());
         let head = fs::read(&image).unwrap();
-        assert_eq!(holds(&head[..65_536]), Holds::Ext { bytes: 6 << 20 });
+        assert_eq!(holds(&head[..65_536]), Holds::Ext { bytes: 6 << 20, used: false });
+        for (at, value) in [(1024 + 44, 1), (1024 + 16, head[1024 + 16].wrapping_sub(1))] {
+            let mut used = head[..65_536].to_vec();
+            // Once mounted; one more inode in use.
+            used[at] = value;
+            assert_eq!(holds(&used), Holds::Ext { bytes: 6 << 20, used: true }, "{at}");
+        }
     }
 
     #[test]

@@ -184,7 +184,7 @@ async fn supervise(
     let listener = socket::unix(control, owner, &accounts)?;
     listener.set_nonblocking(true)?;
     let listener = tokio::net::UnixListener::from_std(listener)?;
-    let serving = tokio::spawn(control::serve(listener, Policy::new(&accounts), calls));
+    let serving = tokio::spawn(control::serve(listener, Policy::new(&accounts, &config.supervisor), calls));
 
     let url = flags.print_url.then(|| appliance.url());
     let renewing = Rc::clone(&appliance);
@@ -194,6 +194,7 @@ async fn supervise(
         calls: called,
         storage,
         before_storage: system.before_storage(&config),
+        after_storage: Some(system.after_storage()),
         check_limit: Duration::from_secs(flags.check_limit),
         journal,
         let_go: let_go(hands, gadget.clone(), appliance.lines().cloned(), Chip::new(&config)),

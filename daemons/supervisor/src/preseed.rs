@@ -14,7 +14,8 @@
 //! ```
 //!
 //! Read strictly: with one thing wrong nothing is applied, and what is wrong stands in `kvm-error.txt` beside it. What was
-//! applied is overwritten and removed: a card is read by whoever finds it.
+//! applied is overwritten and removed: a card is read by whoever finds it. One that cannot be removed is not applied again
+//! at each start: it would set back what was changed since.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -25,6 +26,7 @@ use auth::htpasswd::Entries;
 use client::system::{Fixed, Interface, Network, Secret, Wifi, rule};
 use config::{Config, Kind, Layout, Plain, parse_plain};
 use nix::fcntl::OFlag;
+use sha2::{Digest as _, Sha256};
 
 use crate::account::Accounts;
 use crate::system::System;
@@ -34,6 +36,8 @@ use crate::{claim, file, password};
 pub const FILE: &str = "kvm.yaml";
 /// Where it says what is wrong with it.
 pub const ERROR_FILE: &str = "kvm-error.txt";
+/// The hash of one that was applied and stays on the card.
+const STAYS: &str = "kvm-yaml.applied";
 /// Longer ones are not read.
 const LONGEST: u64 = 64 * 1024;
 
@@ -60,9 +64,14 @@ pub fn apply(system: &System, layout: &Layout, config: &Config, accounts: &Accou
     let path = card.join(FILE);
     let text = match read(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return remember(layout, None),
         Err(error) => return refuse(&card, &format!("{FILE}: {error}"), system),
     };
+    let hash = hex::encode(Sha256::digest(&text));
+    if fs::read_to_string(layout.var.join(STAYS)).is_ok_and(|applied| applied == hash) {
+        log::warn!("{FILE} on the card was applied already");
+        return wipe(&card, layout, &hash);
+    }
     log::info!("{FILE} is on the card");
     let wish = parse(&text).and_then(|wish| fits(system, wish));
     let wish = match wish {
@@ -76,10 +85,49 @@ pub fn apply(system: &System, layout: &Layout, config: &Config, accounts: &Accou
         return refuse(&card, &format!("{FILE}: the user cannot be written: {error}"), system);
     }
     system.carry_out(&wish);
-    match scrub(&card) {
-        Ok(()) => log::info!("{FILE} is applied and removed"),
-        Err(error) => log::error!("{FILE} is applied but stays on the card: {error}"),
+    wipe(&card, layout, &hash);
+}
+
+/// Removes what was applied; what cannot be removed is remembered.
+fn wipe(card: &Path, layout: &Layout, hash: &str) {
+    match scrub(card) {
+        Ok(()) => {
+            log::info!("{FILE} is applied and removed");
+            remember(layout, None);
+        }
+        Err(error) => {
+            log::error!("{FILE} is applied but stays on the card: {error}");
+            remember(layout, Some(hash));
+        }
     }
+}
+
+/// The same file again, once it was removed, is a wish again.
+fn remember(layout: &Layout, applied: Option<&str>) {
+    let path = layout.var.join(STAYS);
+    let kept = match applied {
+        Some(hash) => file::directory_if_missing(&layout.var, 0o755)
+            .and_then(|()| file::replace(&path, hash.as_bytes(), 0o600)),
+        None => fs::remove_file(&path),
+    };
+    match kept {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            log::error!("{}: {error}", path.display());
+        }
+        _ => {}
+    }
+}
+
+/// Removes the card's wishes, applied or not, and what was said about them.
+///
+/// # Errors
+///
+/// The kernel's words.
+pub fn forget(card: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(card.join(FILE)).is_ok() {
+        return scrub(card);
+    }
+    Ok(())
 }
 
 /// What only an image has cannot be asked for elsewhere.

@@ -100,6 +100,29 @@ fn a_card_sets_an_appliance_up_and_is_wiped() {
 }
 
 #[test]
+fn a_card_that_cannot_be_wiped_is_applied_once_and_again_when_it_was_removed_meanwhile() {
+    let (dir, system, layout, config) = image();
+    let card = dir.path().join("boot/sel");
+    let accounts = crate::account::tests::found();
+    let (path, error) = (card.join(FILE), card.join(ERROR_FILE));
+    // What was said about it cannot be removed, so it counts as staying there; its own bytes are gone, as on no broken card.
+    fs::create_dir(&error).unwrap();
+    let start = |hostname: &str| {
+        fs::write(&path, "hostname: rack-7\n").unwrap();
+        fs::write(dir.path().join("etc/hostname"), hostname).unwrap();
+        apply(&system, &layout, &config, &accounts);
+        fs::read_to_string(dir.path().join("etc/hostname")).unwrap()
+    };
+    assert_eq!(start("kvm-1234\n"), "rack-7\n");
+    assert!(layout.var.join(STAYS).exists());
+    assert_eq!(start("changed-since\n"), "changed-since\n");
+    fs::remove_dir(&error).unwrap();
+    assert_eq!(start("changed-since\n"), "changed-since\n");
+    assert!(!path.exists() && !layout.var.join(STAYS).exists());
+    assert_eq!(start("changed-since\n"), "rack-7\n", "somebody put it there again");
+}
+
+#[test]
 fn of_a_card_with_one_mistake_nothing_is_applied() {
     let (dir, system, layout, config) = image();
     let card = dir.path().join("boot/sel");

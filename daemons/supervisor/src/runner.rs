@@ -66,6 +66,9 @@ pub type Sign = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>>>;
 /// Puts a device at rest that a dead process may have left otherwise. The next process waits for it, for a bounded time.
 pub type LetGo = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>>>;
 
+/// What is left to do to the drive's storage when it is mounted; nothing, mostly.
+pub type AfterStorage = Box<dyn FnOnce() -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> + Send>;
+
 /// One service with its process.
 pub struct Unit {
     name: &'static str,
@@ -187,6 +190,8 @@ type Heard = (usize, u64, Notice);
 struct Running {
     pid: Pid,
     outcome: OwnedFd,
+    /// It is not killed half-way, as long as there is time.
+    whole: bool,
     end: oneshot::Sender<io::Result<WaitStatus>>,
 }
 
@@ -210,6 +215,8 @@ pub struct Parts {
     pub storage: Storage,
     /// What is done to it before it is checked.
     pub before_storage: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// What is done to it when it is mounted, while it is writable and nobody uses it yet.
+    pub after_storage: Option<AfterStorage>,
     /// Longest time for checking its file system.
     pub check_limit: Duration,
     /// Where log lines go.
@@ -254,6 +261,8 @@ pub struct Runner {
     ending: Option<JoinHandle<()>>,
     /// When everything that is left is killed; set by the stop.
     give_up_at: Option<Instant>,
+    /// That time has come.
+    gave_up: bool,
     announced: BTreeMap<&'static str, bool>,
 }
 
@@ -282,6 +291,7 @@ impl Runner {
             held: false,
             ending: None,
             give_up_at: None,
+            gave_up: false,
             announced: BTreeMap::new(),
         }
     }
@@ -318,7 +328,7 @@ impl Runner {
         self.reap().await;
         loop {
             self.announce();
-            if self.give_up_at.is_some() && !self.stop_next().await {
+            if self.give_up_at.is_some() && !self.stop_next().await && !self.changes_something() {
                 break;
             }
             let due = self.next_tick();
@@ -369,6 +379,7 @@ impl Runner {
             log::warn!("stopping takes too long: killing what is left");
             // Not again; what is killed is only waited for.
             self.give_up_at = Some(now + LONG);
+            self.gave_up = true;
             for pid in self.units.iter().filter_map(|unit| unit.pid) {
                 let _ = killpg(pid, Signal::SIGKILL);
             }
@@ -502,11 +513,21 @@ impl Runner {
 
     /// Starts a program that runs for a moment.
     fn begin(&mut self, job: Job) {
-        match launch::start(job.launch) {
-            Ok(Started { pid, outcome }) => self.running.push(Running { pid, outcome, end: job.end }),
+        let Job { launch, whole, end } = job;
+        let started = match whole && self.give_up_at.is_some() {
+            true => Err(io::Error::other("the supervisor is stopping")),
+            false => launch::start(launch),
+        };
+        match started {
+            Ok(Started { pid, outcome }) => self.running.push(Running { pid, outcome, whole, end }),
             // Nobody to hear it does not want to know.
-            Err(error) => drop(job.end.send(Err(error))),
+            Err(error) => drop(end.send(Err(error))),
         }
+    }
+
+    /// Whether a program runs that must not be stopped half-way, and there still is time for it.
+    fn changes_something(&self) -> bool {
+        !self.gave_up && self.running.iter().any(|running| running.whole)
     }
 
     async fn ended(&mut self, at: usize, status: WaitStatus) {

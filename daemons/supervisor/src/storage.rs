@@ -213,6 +213,21 @@ impl Storage {
         }
     }
 
+    /// Does something to a partition that is mounted, writable for that long.
+    pub fn while_writable(&mut self, work: impl FnOnce()) {
+        if !matches!(self, Self::Mounted { .. }) {
+            return;
+        }
+        if let Err(error) = self.remount(true) {
+            log::warn!("{} cannot be written: {error}", self.path().display());
+            return;
+        }
+        work();
+        if let Err(error) = self.remount(false) {
+            log::warn!("{} stays writable: {error}", self.path().display());
+        }
+    }
+
     /// Makes it writable or read-only; does nothing for a plain directory.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ pub mod ssh;
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,8 @@ use config::{Config, Layout};
 use crate::claim::{self, Claim};
 use crate::file;
 use crate::grow;
-use crate::preseed::Wish;
+use crate::preseed::{self, Wish};
+use crate::runner::AfterStorage;
 use crate::tool::Tools;
 
 /// The card's partition that every computer can read.
@@ -28,6 +30,8 @@ const CARD: &str = "/boot/sel";
 /// How often, and how far apart, a system that is still starting is asked to read settings.
 const CATCH_UP_TRIES: u32 = 10;
 const CATCH_UP_PAUSE: Duration = Duration::from_secs(3);
+/// Longest time for having the network read its settings: a trial's end must not wait for longer.
+const RELOAD: Duration = Duration::from_secs(30);
 /// How far apart it is tried to take network settings back.
 const UNDO_PAUSE: Duration = Duration::from_secs(10);
 /// There when what was kept could not be mounted.
@@ -67,6 +71,9 @@ impl Root {
     }
 }
 
+/// Something to be done once.
+pub type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// The handle. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct System(Arc<Inner>);
@@ -86,6 +93,10 @@ struct Inner {
     trial_ends: Mutex<Option<tokio::time::Instant>>,
     /// Settings are to be read anew by the system as soon as it can be asked to.
     changed_early: Mutex<bool>,
+    /// Whether `kvmd` may say who comes by SSH.
+    ssh_by_web: bool,
+    /// The drive's file system is to grow when it is mounted.
+    grows_mounted: AtomicBool,
 }
 
 impl System {
@@ -104,6 +115,8 @@ impl System {
             turn: tokio::sync::Mutex::default(),
             trial_ends: Mutex::default(),
             changed_early: Mutex::default(),
+            ssh_by_web: config.supervisor.ssh_by_web,
+            grows_mounted: AtomicBool::new(false),
         }))
     }
 
@@ -142,7 +155,7 @@ impl System {
             tell("the time zone", name::set_timezone(root, timezone));
         }
         if let Some(keys) = &wish.ssh_keys {
-            tell("SSH keys", ssh::set_keys(root, keys));
+            tell("SSH keys", ssh::set_keys(root, keys, ssh::Others::Remove));
         }
         if let Some(on) = wish.ssh_password_login {
             tell("SSH's passwords", ssh::allow_passwords(root, on));
@@ -162,14 +175,29 @@ impl System {
 
     /// What an image's drive needs before it is looked at: all the room there is.
     #[must_use]
-    pub fn before_storage(&self, config: &Config) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+    pub fn before_storage(&self, config: &Config) -> Option<Work> {
         let partition = self.0.root.path(grow::MSD);
         if !self.0.image || !partition.exists() {
             return None;
         }
         let label = config.supervisor.storage.label.clone();
         let marker = self.0.var.join("growing");
-        Some(Box::pin(grow::grow(partition, label, marker, self.0.tools.clone())))
+        let this = self.clone();
+        Some(Box::pin(async move {
+            let left = grow::grow(partition, label, marker, this.0.tools.clone()).await;
+            this.0.grows_mounted.store(left, Ordering::Release);
+        }))
+    }
+
+    /// What it needs when it is mounted: the rest of that, if any is left then.
+    #[must_use]
+    pub fn after_storage(&self) -> AfterStorage {
+        let this = self.clone();
+        Box::new(move || {
+            let (partition, tools) = (this.0.root.path(grow::MSD), this.0.tools.clone());
+            let wanted = this.0.grows_mounted.load(Ordering::Acquire);
+            wanted.then(|| Box::pin(grow::grow_mounted(partition, tools)) as Work)
+        })
     }
 
     /// Has network and sshd read what was changed before anybody could be asked to. For when the loop runs. Whoever is not
@@ -271,7 +299,7 @@ impl System {
             }
             Ask::SetSshKeys { keys } => {
                 let keys = rule::ssh_keys(&keys)?;
-                self.blocking(move |inner| Ok(ssh::set_keys(&inner.root, &keys)?)).await?;
+                self.blocking(move |inner| Ok(ssh::set_keys(&inner.root, &keys, ssh::Others::Keep)?)).await?;
             }
             Ask::AllowSshPassword { on } => {
                 self.blocking(move |inner| Ok(ssh::allow_passwords(&inner.root, on)?)).await?;
@@ -391,11 +419,15 @@ impl Inner {
         })
     }
 
-    /// Where the next start looks. One that lost its data finds it on the card alone.
+    /// Where the next start looks. One that lost its data finds it on the card alone. A `kvm.yaml` that was not applied, or
+    /// could not be removed, is forgotten with the rest; one that a person puts there beside a mark of theirs is not ours.
     fn mark_reset(&self, drive: bool) -> std::io::Result<()> {
         let text: &[u8] = if drive { b"drive\n" } else { b"settings\n" };
+        let card = self.root.path(CARD);
+        if let Err(error) = preseed::forget(&card) {
+            log::warn!("{} stays on the card: {error}", preseed::FILE);
+        }
         if self.root.path(DATA_LOST).exists() {
-            let card = self.root.path(CARD);
             let open = sys::sel::Writable::open(&card)?;
             file::replace(&card.join("factory-reset"), text, 0o600)?;
             return open.close();
@@ -405,6 +437,14 @@ impl Inner {
 
     /// Has the network read its settings; says whether all went well. What fails is logged: the trial's end asks again.
     async fn reload_network(&self) -> bool {
+        let reloaded = tokio::time::timeout(RELOAD, self.reload_each()).await;
+        reloaded.unwrap_or_else(|_| {
+            log::warn!("the network does not read its settings within {} s", RELOAD.as_secs());
+            false
+        })
+    }
+
+    async fn reload_each(&self) -> bool {
         let run = async |program: &str, arguments: &[&str]| {
             let result = self.tools.run(program, arguments).await;
             result.inspect_err(|error| log::warn!("the network: {error}")).is_ok()
@@ -437,7 +477,11 @@ impl Inner {
             timezone: name::timezone(&self.root),
             data_lost: self.root.path(DATA_LOST).exists(),
             stages: self.root.text("/run/kvmd-boot/stages").map_or_else(Vec::new, |text| stages(&text)),
-            ssh: if self.image { ssh::read(&self.root) } else { client::system::Ssh::default() },
+            ssh: if self.image {
+                client::system::Ssh { shell_only: !self.ssh_by_web, ..ssh::read(&self.root) }
+            } else {
+                client::system::Ssh::default()
+            },
             network: if self.image { network::told(&network::kept(&self.root)) } else { Network::default() },
             network_trial_ms: trial_ends.map(|ends| {
                 let left = ends.saturating_duration_since(tokio::time::Instant::now());

@@ -132,9 +132,14 @@ async fn a_reset_leaves_its_mark_where_the_next_start_looks() {
     }
     let mut image = Image::new();
     for (drive, text) in [(false, "settings\n"), (true, "drive\n")] {
+        for file in [preseed::FILE, preseed::ERROR_FILE] {
+            std::fs::write(image.dir.path().join("boot/sel").join(file), "password_hash: hush").unwrap();
+        }
         assert_eq!(image.ask(Ask::FactoryReset { drive }).await, Told::Done);
         assert_eq!(image.text("data/.factory-reset").as_deref(), Some(text));
         assert_eq!(image.ran(), ["systemctl --no-block reboot"]);
+        let left = std::fs::read_dir(image.dir.path().join("boot/sel")).unwrap().count();
+        assert_eq!(left, 0, "a wish that was refused is forgotten, too");
     }
     // What is kept in memory only forgets the mark.
     std::fs::write(image.dir.path().join("run/kvmd-boot/data-lost"), "").unwrap();

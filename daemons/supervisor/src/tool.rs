@@ -19,6 +19,8 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Job {
     /// What.
     pub launch: Launch,
+    /// It changes what must not be left half changed: whoever stops waits for it, and begins no more of them.
+    pub whole: bool,
     /// Where its end is told.
     pub end: oneshot::Sender<io::Result<WaitStatus>>,
 }
@@ -42,7 +44,8 @@ impl Tools {
     /// When the supervisor is stopping.
     pub async fn start(&self, launch: Launch) -> io::Result<oneshot::Receiver<io::Result<WaitStatus>>> {
         let (end, ended) = oneshot::channel();
-        self.0.send(Job { launch, end }).await.map_err(|_| io::Error::other("the supervisor is stopping"))?;
+        let job = Job { launch, whole: false, end };
+        self.0.send(job).await.map_err(|_| io::Error::other("the supervisor is stopping"))?;
         Ok(ended)
     }
 
@@ -52,20 +55,40 @@ impl Tools {
     ///
     /// It is not there, cannot be started, takes longer than [`PATIENCE`] (it is then left alone), or ends with a failure.
     pub async fn run(&self, program: &str, arguments: &[&str]) -> io::Result<()> {
-        self.run_for(PATIENCE, program, arguments, 0..=0).await
+        self.run_to_the_end(PATIENCE, program, arguments, 0..=0, false).await
     }
 
-    /// As [`Tools::run`], for at most that long, and good with each of these exit statuses.
+    /// As [`Tools::run`], for at most that long, good with each of these exit statuses, and as [`Job::whole`] says.
     ///
     /// # Errors
     ///
     /// As [`Tools::run`].
-    pub async fn run_for(
+    pub async fn run_whole(
         &self,
         patience: Duration,
         program: &str,
         arguments: &[&str],
         good: std::ops::RangeInclusive<i32>,
+    ) -> io::Result<()> {
+        self.run_to_the_end(patience, program, arguments, good, true).await
+    }
+
+    /// As [`Tools::run`], for at most that long.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tools::run`].
+    pub async fn run_for(&self, patience: Duration, program: &str, arguments: &[&str]) -> io::Result<()> {
+        self.run_to_the_end(patience, program, arguments, 0..=0, false).await
+    }
+
+    async fn run_to_the_end(
+        &self,
+        patience: Duration,
+        program: &str,
+        arguments: &[&str],
+        good: std::ops::RangeInclusive<i32>,
+        whole: bool,
     ) -> io::Result<()> {
         let words = || [&[program], arguments].concat().join(" ");
         let path = file::program(program)
@@ -76,7 +99,7 @@ impl Tools {
         let (end, ended) = oneshot::channel();
         let gone = || io::Error::other("the supervisor is stopping");
         let wait = async {
-            self.0.send(Job { launch, end }).await.map_err(|_| gone())?;
+            self.0.send(Job { launch, whole, end }).await.map_err(|_| gone())?;
             ended.await.map_err(|_| gone())?
         };
         match tokio::time::timeout(patience, wait).await {

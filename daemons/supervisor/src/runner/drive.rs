@@ -107,12 +107,16 @@ impl Runner {
     }
 
     /// Off the loop: a broken card may take minutes to say so.
-    pub(super) fn mount_storage(&self) {
+    pub(super) fn mount_storage(&mut self) {
+        let after = self.parts.after_storage.take();
         let (storage, shown) = (Arc::clone(&self.storage), Arc::clone(&self.shown));
         let (accounts, stop) = (self.parts.accounts.clone(), self.parts.life.stop().clone());
         tokio::task::spawn_blocking(move || {
             let mut storage = locked(&storage);
             storage.mount(&accounts);
+            if let Some(work) = after.and_then(|after| after()) {
+                storage.while_writable(|| tokio::runtime::Handle::current().block_on(work));
+            }
             // Nobody else would when the stop has not waited for us.
             if stop.is_cancelled() {
                 storage.close();

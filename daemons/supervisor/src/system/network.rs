@@ -216,18 +216,30 @@ fn networkd(interface: &Interface) -> String {
 }
 
 /// The file of one interface for wpa_supplicant. A name may hold any byte, so it is written as digits.
+///
+/// Where a network speaks WPA2 that is taken, also when it speaks WPA3 beside it: drivers do that best. The second entry,
+/// of a lower priority, is for one of WPA3 alone, by either way of deriving its password's element (`sae_pwe`).
 fn supplicant(wifi: &Wifi) -> String {
     let mut text = "# Written by kvmd-supervisor.\n".to_owned();
     if let Some(country) = &wifi.country {
         text.push_str(&format!("country={country}\n"));
     }
     let psk = &wifi.psk.0;
-    let key = match psk.len() {
-        0 => "key_mgmt=NONE".to_owned(),
-        64 => format!("key_mgmt=WPA-PSK\n\tpsk={psk}"),
-        _ => format!("key_mgmt=WPA-PSK WPA-PSK-SHA256\n\tpsk=\"{psk}\""),
+    let keys = match psk.len() {
+        0 => vec!["key_mgmt=NONE".to_owned()],
+        64 => vec![format!("key_mgmt=WPA-PSK\n\tpsk={psk}")],
+        _ => vec![
+            format!("priority=1\n\tkey_mgmt=WPA-PSK WPA-PSK-SHA256\n\tpsk=\"{psk}\""),
+            format!("key_mgmt=SAE\n\tieee80211w=2\n\tsae_password=\"{psk}\""),
+        ],
     };
-    text.push_str(&format!("network={{\n\tssid={}\n\tscan_ssid=1\n\t{key}\n}}\n", hex::encode(&wifi.ssid)));
+    if keys.len() > 1 {
+        text.push_str("sae_pwe=2\n");
+    }
+    let ssid = hex::encode(&wifi.ssid);
+    for key in keys {
+        text.push_str(&format!("network={{\n\tssid={ssid}\n\tscan_ssid=1\n\t{key}\n}}\n"));
+    }
     text
 }
 
@@ -333,6 +345,9 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("country=DE\n"));
+        let entries: Vec<&str> = text.split("network={").skip(1).collect();
+        assert!(entries[0].contains("priority=1\n") && entries[0].contains("key_mgmt=WPA-PSK "), "{text}");
+        assert!(entries[1].contains("key_mgmt=SAE\n") && !entries[1].contains("priority"), "{text}");
         for secret in [path, KEPT] {
             assert_eq!(
                 fs::metadata(root.path(secret)).unwrap().permissions().mode() & 0o777,

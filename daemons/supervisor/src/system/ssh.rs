@@ -20,19 +20,40 @@ const PASSWORDS: &str = "/etc/ssh/sshd_config.d/05-kvmd-passwords.conf";
 pub fn read(root: &Root) -> Ssh {
     let text = root.text(KEYS).unwrap_or_default();
     let keys = text.lines().filter_map(|line| rule::ssh_key(line).ok()).take(rule::SSH_KEYS).collect();
-    Ssh { keys, password_login: root.path(PASSWORDS).exists() }
+    let others = others(&text).filter(|line| !line.trim_start().starts_with('#')).count();
+    Ssh { keys, others, password_login: root.path(PASSWORDS).exists(), shell_only: false }
 }
 
-/// Lets exactly these keys in.
+/// What becomes of lines that are no keys as we know them: keys with options, comments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Others {
+    /// They stay: whoever lists keys was not shown them.
+    Keep,
+    /// They go.
+    Remove,
+}
+
+fn others(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|line| !line.trim().is_empty() && rule::ssh_key(line).is_err())
+}
+
+/// Lets exactly these keys in, beside those with options.
 ///
 /// # Errors
 ///
-/// The kernel's words.
-pub fn set_keys(root: &Root, keys: &[String]) -> io::Result<()> {
+/// The kernel's words; with [`Others::Keep`] also a file of keys that cannot be read, which stays as it is.
+pub fn set_keys(root: &Root, keys: &[String], rest: Others) -> io::Result<()> {
+    let path = root.path(KEYS);
+    let before = match fs::read_to_string(&path) {
+        Ok(text) if rest == Others::Keep => text,
+        Err(error) if rest == Others::Keep && error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => String::new(),
+    };
     file::directory(&root.path(DIRECTORY), 0o700)?;
-    let text: String = keys.iter().map(|key| format!("{key}\n")).collect();
-    file::replace(&root.path(KEYS), text.as_bytes(), 0o600)?;
-    log::info!("{} keys are let in by SSH", keys.len());
+    let lines = others(&before).chain(keys.iter().map(String::as_str));
+    let text: String = lines.map(|line| format!("{line}\n")).collect();
+    file::replace(&path, text.as_bytes(), 0o600)?;
+    log::warn!("{} keys are let in by SSH", keys.len());
     Ok(())
 }
 
@@ -56,7 +77,7 @@ pub fn allow_passwords(root: &Root, on: bool) -> io::Result<()> {
             _ => {}
         }
     }
-    log::info!("passwords are {} by SSH", if on { "let in" } else { "not let in" });
+    log::warn!("passwords are {} by SSH", if on { "let in" } else { "not let in" });
     Ok(())
 }
 
@@ -72,12 +93,32 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::new(dir.path());
         assert_eq!(read(&root), Ssh::default());
-        set_keys(&root, &[KEY.to_owned()]).unwrap();
+        set_keys(&root, &[KEY.to_owned()], Others::Keep).unwrap();
         assert_eq!(read(&root).keys, [KEY]);
         let mode = |path: &str| fs::metadata(root.path(path)).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(DIRECTORY), mode(KEYS)), (0o700, 0o600));
-        set_keys(&root, &[]).unwrap();
+        set_keys(&root, &[], Others::Keep).unwrap();
         assert_eq!(read(&root).keys, Vec::<String>::new());
+    }
+
+    #[test]
+    fn keys_with_options_are_not_shown_and_stay_until_a_card_says_otherwise() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        let own = format!("# mine\nfrom=\"10.0.0.0/8\" {KEY}\n");
+        fs::create_dir_all(root.path(DIRECTORY)).unwrap();
+        fs::write(root.path(KEYS), format!("{own}\n{KEY}\n")).unwrap();
+        assert_eq!((read(&root).keys, read(&root).others), (vec![KEY.to_owned()], 1));
+        set_keys(&root, &[], Others::Keep).unwrap();
+        assert_eq!(root.text(KEYS).unwrap(), own);
+        set_keys(&root, &[KEY.to_owned()], Others::Keep).unwrap();
+        assert_eq!(root.text(KEYS).unwrap(), format!("{own}{KEY}\n"));
+        set_keys(&root, &[KEY.to_owned()], Others::Remove).unwrap();
+        assert_eq!(root.text(KEYS).unwrap(), format!("{KEY}\n"));
+        // What cannot be read is not lost.
+        fs::write(root.path(KEYS), b"from=\"\xff\" x\n").unwrap();
+        set_keys(&root, &[], Others::Keep).unwrap_err();
+        assert_eq!(fs::read(root.path(KEYS)).unwrap(), b"from=\"\xff\" x\n");
     }
 
     #[test]
