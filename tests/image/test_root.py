@@ -5,6 +5,7 @@ import socket
 import ssl
 import time
 
+import disk
 import pytest
 import requests
 from appliance import ROOT, wait_for
@@ -195,3 +196,34 @@ def test_two_fresh_appliances_share_no_secret(squashfs):
     print({key: value[:24] for key, value in seen[0].items()})
     assert set(seen[0]) == set(seen[1]) and len(seen[0]) >= 5
     assert [key for key in seen[0] if not seen[0][key] or seen[0][key] == seen[1][key]] == []
+
+
+ON_TRIAL = "# GRUB Environment Block\nkvmd_primary=a\nkvmd_trial=b\nkvmd_tried=1\nkvmd_bad=none\n"
+
+
+def test_a_release_on_trial_whose_supervisor_cannot_live_is_given_up(squashfs):
+    """As slot b's release on its trial, with a wrong value in its own settings. The timer is not waited for."""
+    with labroot.Lab(squashfs, append="kvmd.slot=b rauc.slot=b") as lab:
+        data = lab.share / "data"
+        for slot in "ab":
+            (data / "etc" / slot).mkdir(parents=True)
+        (data / "etc/a/.settled").touch()
+        env = lab.share / "sel/grub/grubenv"
+        env.parent.mkdir(parents=True)
+        env.write_bytes(ON_TRIAL.encode().ljust(1024, b"#"))
+        lab.sh(f"mount --bind {lab.share}/sel /boot/sel; mount --bind {data} /data")
+        lab.sh("sed -i 's/type: disabled/type: nonsense/' /usr/lib/kvmd/main.yaml; systemctl restart --no-block kvmd-supervisor")
+        wait_for(lambda: lab.sh("systemctl show kvmd-supervisor -P ExecMainStatus").strip() == "64", "the supervisor's end", patience(30), 0.5)
+        assert "being tried" in lab.sh("kvmctl boot show")
+        show = "systemctl show kvmd-trial.timer -P ActiveState -P Unit"
+        assert sorted(lab.sh(show).split()) == ["active", "kvmd-trial.service"]
+        (lab.share / "agent.up").unlink()
+        (lab.share / "over.new").write_text("systemctl start --no-block kvmd-trial.service")
+        (lab.share / "over.new").rename(lab.share / "over.go")
+        # The laboratory starts anew like a machine.
+        wait_for((lab.share / "agent.up").exists, "the restart", patience(60))
+        why = (data / "boot-failure").read_text()
+        choice = disk.choice(env.read_bytes())
+        print(f"{why.strip()}: {choice}")
+        assert why.startswith("b ") and "supervisor" in why
+        assert disk.next_slot(env.read_bytes()) == ("a", "a") and choice["kvmd_bad"] == "b"
