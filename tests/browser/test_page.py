@@ -54,6 +54,26 @@ def test_the_page_speaks_chinese(browser, pattern):
     page.context.close()
 
 
+def test_the_owner_s_language_is_everybody_s_until_they_choose_another(browser, pattern):
+    page = open_page(browser, pattern)
+    sign_in(page)
+    expect(page.locator("#stage")).to_be_visible()
+    page.goto(pattern.url + "/system/")
+    page.locator("#speech select").select_option("zh-CN")
+    page.locator("#speech button").click()
+    expect(page.get_by_text("Saved.")).to_be_visible()
+    shot(page, "settings-language")
+    page.context.close()
+
+    page = open_page(browser, pattern)
+    expect(page.get_by_role("heading")).to_have_text("登录")
+    page.locator("#language").select_option("en")
+    expect(page.get_by_role("heading")).to_have_text("Sign in")
+    pattern.post("/api/system/language?name=en")
+    assert page.problems == []
+    page.context.close()
+
+
 def test_every_language_has_every_text():
     texts = {file.stem: json.loads(file.read_text()) for file in (ROOT / "web/share/i18n").glob("*.json")}
     assert len(texts) >= 2
