@@ -8,7 +8,7 @@ import shutil
 import subprocess
 
 from appliance import ROOT
-from machine import FULL, run
+from machine import run
 
 # A program that ends at once.
 DEAD = "#!/bin/sh\nexit 1\n"
@@ -18,8 +18,6 @@ HANG = "#!/bin/sh\necho 'test: hanging' >/dev/console\nwhile :; do sleep 1000; d
 PANIC = "#!/bin/sh\necho 'test: panicking' >/dev/console\nexit 1\n"
 # The real supervisor, and 20 seconds later its end.
 ABORTING = '#!/bin/sh\n(sleep 20; kill -ABRT $$) &\nexec /usr/bin/kvmd-supervisor.real "$@"\n'
-# A release that nobody can find good is given up by its timer; who has not all the time in the world lets that be sooner.
-SOON = {} if FULL else {"usr/lib/systemd/system/kvmd-trial.timer.d/soon.conf": "[Timer]\nOnBootSec=\nOnBootSec=2min\n"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,17 +175,17 @@ class Workshop:
         settings = self.read("usr/lib/kvmd/main.yaml")
         wrong = settings.replace("type: disabled", "type: nonsense", 1)
         assert wrong != settings, settings
-        return self._with("unconfigured", 10, {"usr/lib/kvmd/main.yaml": wrong, **SOON})
+        return self._with("unconfigured", 10, {"usr/lib/kvmd/main.yaml": wrong})
 
     def aborting(self):
         """Its supervisor never lives to judge it: it is killed 20 seconds after each of its starts, and would not find it good sooner."""
         supervisor = self.read("usr/bin/kvmd-supervisor", text=False)
         files = {"usr/bin/kvmd-supervisor": ABORTING, "usr/bin/kvmd-supervisor.real": supervisor, "usr/bin/kvmd": DEAD}
-        return self._with("abort", 11, {**files, **SOON})
+        return self._with("abort", 11, files)
 
     def nameless(self):
         """Nothing says which release it is: its supervisor takes it for no image and judges nothing."""
-        return self._with("nameless", 12, {"usr/lib/kvmd/release": None, **SOON})
+        return self._with("nameless", 12, {"usr/lib/kvmd/release": None})
 
     # --- bundles that are refused
 

@@ -1,5 +1,6 @@
 """The image's root in the laboratory, under its own systemd: what needs no boot chain."""
 
+import json
 import re
 import socket
 import ssl
@@ -198,32 +199,87 @@ def test_two_fresh_appliances_share_no_secret(squashfs):
     assert [key for key in seen[0] if not seen[0][key] or seen[0][key] == seen[1][key]] == []
 
 
-ON_TRIAL = "# GRUB Environment Block\nkvmd_primary=a\nkvmd_trial=b\nkvmd_tried=1\nkvmd_bad=none\n"
+class OnTrial:
+    """Slot b's release at its first start, changed by a script, with a boot choice and settings that outlive a restart of the laboratory."""
 
+    BLOCK = "# GRUB Environment Block\nkvmd_primary=a\nkvmd_trial=b\nkvmd_tried=1\nkvmd_bad=none\n"
 
-def test_a_release_on_trial_whose_supervisor_cannot_live_is_given_up(squashfs):
-    """As slot b's release on its trial, with a wrong value in its own settings. The timer is not waited for."""
-    with labroot.Lab(squashfs, append="kvmd.slot=b rauc.slot=b") as lab:
-        data = lab.share / "data"
-        for slot in "ab":
-            (data / "etc" / slot).mkdir(parents=True)
-        (data / "etc/a/.settled").touch()
-        env = lab.share / "sel/grub/grubenv"
-        env.parent.mkdir(parents=True)
-        env.write_bytes(ON_TRIAL.encode().ljust(1024, b"#"))
-        lab.sh(f"mount --bind {lab.share}/sel /boot/sel; mount --bind {data} /data")
-        lab.sh("sed -i 's/type: disabled/type: nonsense/' /usr/lib/kvmd/main.yaml; systemctl restart --no-block kvmd-supervisor")
-        wait_for(lambda: lab.sh("systemctl show kvmd-supervisor -P ExecMainStatus").strip() == "64", "the supervisor's end", patience(30), 0.5)
-        assert "being tried" in lab.sh("kvmctl boot show")
-        show = "systemctl show kvmd-trial.timer -P ActiveState -P Unit"
-        assert sorted(lab.sh(show).split()) == ["active", "kvmd-trial.service"]
+    def __init__(self, lab, spoil):
+        self.lab, self.data, self.update, self.env = lab, lab.share / "data", lab.share / "update", lab.share / "sel/grub/grubenv"
+        for place in (self.data / "etc/a", self.data / "etc/b", self.update, self.env.parent):
+            place.mkdir(parents=True)
+        (self.data / "etc/a/.settled").touch()
+        self.env.write_bytes(self.BLOCK.encode().ljust(1024, b"#"))
+        lab.sh("systemctl is-system-running --wait")
+        lab.sh(f"mkdir -p /var/lib/kvmd/update; mount --bind {self.update} /var/lib/kvmd/update")
+        lab.sh(f"mount --bind {lab.share}/sel /boot/sel; mount --bind {self.data} /data")
+        lab.sh(f"set -e; {spoil}\nsystemctl restart --no-block kvmd-supervisor")
+        # Made anew when the laboratory starts anew, which it does like a machine.
         (lab.share / "agent.up").unlink()
-        (lab.share / "over.new").write_text("systemctl start --no-block kvmd-trial.service")
-        (lab.share / "over.new").rename(lab.share / "over.go")
-        # The laboratory starts anew like a machine.
-        wait_for((lab.share / "agent.up").exists, "the restart", patience(60))
-        why = (data / "boot-failure").read_text()
-        choice = disk.choice(env.read_bytes())
-        print(f"{why.strip()}: {choice}")
-        assert why.startswith("b ") and "supervisor" in why
-        assert disk.next_slot(env.read_bytes()) == ("a", "a") and choice["kvmd_bad"] == "b"
+
+    def later(self, script):
+        """Runs something that does not come back."""
+        (self.lab.share / "later.new").write_text(script)
+        (self.lab.share / "later.new").rename(self.lab.share / "later.go")
+
+    def wait_restart(self):
+        wait_for((self.lab.share / "agent.up").exists, "the restart", patience(90))
+
+    def choice(self):
+        found = disk.choice(self.env.read_bytes())
+        return tuple(found[f"kvmd_{name}"] for name in ("primary", "trial", "tried", "bad"))
+
+    def history(self):
+        path = self.update / "history.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def program(name):
+    """A script that has a program end at once."""
+    return f"rm /usr/bin/{name}; printf '#!/bin/sh\\nexit 1\\n' >/usr/bin/{name}; chmod 755 /usr/bin/{name}"
+
+
+@pytest.fixture
+def fresh(squashfs):
+    with labroot.Lab(squashfs, append="kvmd.slot=b rauc.slot=b") as made:
+        yield made
+
+
+def test_a_good_release_on_trial_is_kept(fresh):
+    trial = OnTrial(fresh, "")
+    wait_for(lambda: trial.choice() == ("b", "none", "0", "none"), "the health check's word", patience(90), 0.5)
+    assert [entry["outcome"] for entry in wait_for(trial.history, "the history", patience(10))] == ["good"]
+    assert (trial.data / "etc/b/.settled").exists()
+
+
+def test_a_release_on_trial_that_cannot_serve_is_given_up_by_its_supervisor(fresh):
+    shorter = "sed -i 's/^kvmd:/kvmd:\\n  update:\\n    health_deadline: 15/' /usr/lib/kvmd/main.yaml"
+    trial = OnTrial(fresh, f"{program('kvmd')}; {shorter}")
+    trial.wait_restart()
+    print(trial.history())
+    assert trial.choice() == ("a", "none", "0", "b")
+    assert [entry["outcome"] for entry in trial.history()] == ["rolled_back"] and "ready" in trial.history()[0]["reason"]
+
+
+def test_a_release_on_trial_whose_supervisor_cannot_live_is_given_up(fresh):
+    """A wrong value in its own settings. The timer is not waited for."""
+    trial = OnTrial(fresh, "sed -i 's/type: disabled/type: nonsense/' /usr/lib/kvmd/main.yaml")
+    wait_for(lambda: fresh.sh("systemctl show kvmd-supervisor -P ExecMainStatus").strip() == "64", "the supervisor's end", patience(30), 0.5)
+    assert "being tried" in fresh.sh("kvmctl boot show")
+    assert sorted(fresh.sh("systemctl show kvmd-trial.timer -P ActiveState -P Unit").split()) == ["active", "kvmd-trial.service"]
+    trial.later("systemctl start --no-block kvmd-trial.service")
+    trial.wait_restart()
+    why = (trial.data / "boot-failure").read_text()
+    print(why.strip())
+    assert trial.choice() == ("a", "none", "0", "b") and why.startswith("b ") and "supervisor" in why
+
+
+def test_a_restart_by_its_owner_in_the_trial_is_no_failed_start(fresh):
+    """Of a release that is not found good, so that it still is on trial."""
+    trial = OnTrial(fresh, program("kvmd-streamer"))
+    wait_for(lambda: "on trial" in fresh.sh("kvmctl update status", check=False)[1], "the trial", patience(30), 0.5)
+    assert trial.choice() == ("a", "b", "1", "none")
+    trial.later("systemctl reboot --no-block")
+    trial.wait_restart()
+    # To be tried again, and nothing is held against it.
+    assert trial.choice() == ("a", "b", "0", "none") and trial.history() == []

@@ -89,7 +89,7 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("kind", rows(BROKEN, default=("dead", "panicking", "unconfigured")))
+@pytest.mark.parametrize("kind", rows(BROKEN, default=("dead", "panicking")))
 def test_a_release_that_does_not_work_comes_back_by_itself(claimed, releases, kind):
     """It lies in the other slot already: that an update brings it there is for others to show."""
     comes_back(claimed, getattr(releases, kind)(), kind)
