@@ -71,6 +71,7 @@ pub async fn grow_mounted(partition: PathBuf, tools: Tools) {
     for tries_left in (0..TRIES).rev() {
         match tools.run_for(PATIENCE, "systemd-run", &words).await {
             Ok(()) => return log::info!("the file system of {node} reaches to its partition's end now"),
+            Err(_) if tools.are_gone() => return,
             // What runs programs for others may not be there yet.
             Err(error) if tries_left > 0 => log::debug!("{node}: {error}"),
             Err(error) => log::error!("the file system of {node} cannot be made larger: {error}"),

@@ -3,17 +3,20 @@
 //! Single-threaded on purpose: a child is told of our death by the kernel when the *thread* that started it ends,
 //! and reaping, spawning and deciding in one place leaves nothing to lock.
 
+mod answer;
 mod drive;
+mod stop;
+mod unit;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use client::supervisor::{Answer, Journal, Request, ServiceState, ServiceStatus, Status};
+use client::supervisor::Journal;
 use life::Life;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
@@ -21,21 +24,23 @@ use nix::unistd::Pid;
 use tokio::net::UnixDatagram;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::JoinHandle;
 
-use self::drive::{Check, locked, storage_row};
+use self::drive::Check;
+use self::unit::Hold;
+pub use self::unit::{Recipe, Sign, Unit};
+use crate::KVMD;
 use crate::account::Accounts;
 use crate::control::Call;
-use crate::gadget::{self, Gadget};
-use crate::launch::{self, Launch, Started};
+use crate::gadget::Gadget;
+use crate::launch::{self, Started};
 use crate::notice::{self, Notice};
-use crate::service::{Action, Event, Limits, Service, State};
-use crate::socket::{self, Owner};
+use crate::service::{Action, Event, State};
+use crate::socket;
 use crate::storage::{Shown, Storage};
 use crate::system::System;
 use crate::tool::Job;
 use crate::update::Updates;
-use crate::{KVMD, STREAMER};
 
 /// How often the certificate is looked at.
 const RENEWAL: Duration = Duration::from_secs(60);
@@ -45,143 +50,17 @@ const EARLY_RENEWAL: Duration = Duration::from_secs(2);
 const EARLY_RENEWALS: u32 = 30;
 /// A beat for nobody in particular, and how long the killed are waited for.
 const LONG: Duration = Duration::from_secs(3600);
-/// Longest wait for the USB gadget to come to rest.
-const GADGET_CLOSES: Duration = Duration::from_secs(3);
-
 /// Longest wait for devices to be at rest before the next `kvmd` starts.
 const AT_REST: Duration = Duration::from_secs(2);
 
-/// Longest wait for the boot choice to be written.
-const UPDATE_ENDS: Duration = Duration::from_secs(3);
-
 /// Words of children that wait for their turn.
 const HEARD: usize = 64;
-
-/// Makes what is to be started; asked at every start.
-pub type Recipe = Box<dyn Fn() -> io::Result<Launch>>;
-
-/// Ends when the program answers; for one that cannot say itself that it is ready.
-pub type Sign = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>>>;
 
 /// Puts a device at rest that a dead process may have left otherwise. The next process waits for it, for a bounded time.
 pub type LetGo = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>>>;
 
 /// What is left to do to the drive's storage when it is mounted; nothing, mostly.
 pub type AfterStorage = Box<dyn FnOnce() -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> + Send>;
-
-/// One service with its process.
-pub struct Unit {
-    name: &'static str,
-    service: Service,
-    recipe: Recipe,
-    on_demand: bool,
-    at_start: bool,
-    /// Where it tells us how it is: the socket and whose it is. `None` for a program that does not speak sd_notify.
-    notify: Option<(PathBuf, Owner)>,
-    /// How its readiness is seen from outside.
-    sign: Option<Sign>,
-    pid: Option<Pid>,
-    /// Where a start that fails says why.
-    outcome: Option<OwnedFd>,
-    generation: u64,
-    ear: Option<AbortHandle>,
-    text: Option<String>,
-    hold: Hold,
-}
-
-/// Whether a unit's next process has to wait for what the last one left behind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hold {
-    Free,
-    /// Its device is being put at rest.
-    Resting,
-    /// Likewise, and its machine wants the process by now.
-    Due,
-}
-
-impl Unit {
-    /// A stopped service that runs from the start on.
-    #[must_use]
-    pub fn new(name: &'static str, limits: Limits, recipe: Recipe) -> Self {
-        Self {
-            name,
-            service: Service::new(limits, Instant::now()),
-            recipe,
-            on_demand: false,
-            at_start: true,
-            notify: None,
-            sign: None,
-            pid: None,
-            outcome: None,
-            generation: 0,
-            ear: None,
-            text: None,
-            hold: Hold::Free,
-        }
-    }
-
-    /// It speaks sd_notify, at that socket.
-    #[must_use]
-    pub fn notifying(mut self, path: PathBuf, owner: Owner) -> Self {
-        self.notify = Some((path, owner));
-        self
-    }
-
-    /// It is ready when `sign` ends, asked anew at every start.
-    #[must_use]
-    pub fn seen_ready_by(mut self, sign: Sign) -> Self {
-        self.sign = Some(sign);
-        self
-    }
-
-    /// It has been started already, as that process.
-    #[must_use]
-    pub fn running(mut self, started: Started) -> Self {
-        let now = Instant::now();
-        // The machine would start it; what it wants to have done is done.
-        let _ = self.service.on(Event::Want, now);
-        (self.pid, self.outcome) = (Some(started.pid), Some(started.outcome));
-        self
-    }
-
-    /// It runs only when somebody asks.
-    #[must_use]
-    pub fn on_demand(mut self) -> Self {
-        (self.on_demand, self.at_start) = (true, false);
-        self
-    }
-
-    /// One that runs when somebody asks is also started once, when everything is: it has something to do then. Whoever
-    /// asks for it may stop it.
-    #[must_use]
-    pub fn also_at_start(mut self, wanted: bool) -> Self {
-        self.at_start |= wanted;
-        self
-    }
-
-    fn status(&self, now: Instant) -> ServiceStatus {
-        let state = match self.service.state() {
-            State::Stopped => ServiceState::Stopped,
-            State::Starting { .. } | State::Waiting { .. } if self.service.is_looping() => {
-                ServiceState::CrashLoop
-            }
-            State::Starting { .. } => ServiceState::Starting,
-            State::Ready { .. } => ServiceState::Ready,
-            State::Stopping { .. } => ServiceState::Stopping,
-            State::Waiting { .. } => ServiceState::Backoff,
-        };
-        let since = now.saturating_duration_since(self.service.entered());
-        ServiceStatus {
-            name: self.name.to_owned(),
-            state,
-            since_ms: milliseconds(since),
-            pid: self.pid.and_then(|pid| u32::try_from(pid.as_raw()).ok()),
-            restarts: self.service.restarts(),
-            last_end: self.service.last_end().map(str::to_owned),
-            text: self.text.clone(),
-        }
-    }
-}
 
 /// Something heard: of which unit, of which of its processes, what.
 type Heard = (usize, u64, Notice);
@@ -584,106 +463,6 @@ impl Runner {
         }
     }
 
-    async fn answer(&mut self, call: Call) {
-        let answer = match call.request {
-            Request::Status => Answer::Status { status: self.status() },
-            Request::StartStreamer => {
-                self.viewed = true;
-                self.want_streamer().await
-            }
-            Request::StopStreamer => {
-                self.viewed = false;
-                self.want_streamer().await
-            }
-            Request::HoldStreamer { on } => {
-                self.held = on;
-                self.want_streamer().await
-            }
-            Request::Restart { service } => {
-                let known = self.units.iter().find(|unit| unit.name == service).map(|unit| unit.name);
-                match known {
-                    Some(name) => self.restart(name).await,
-                    None => Answer::Unknown { service },
-                }
-            }
-            Request::RemountMsd { rw } => {
-                self.remount(rw, call.answer);
-                return;
-            }
-            request @ (Request::Gadget
-            | Request::SetBiosSafe { .. }
-            | Request::ConnectGadget { .. }
-            | Request::ReplugGadget) => {
-                let gadget = self.parts.gadget.clone();
-                // Not waited for: plugging in takes its time.
-                tokio::spawn(
-                    async move { call.answer.send(gadget::answer(gadget.as_ref(), &request).await) },
-                );
-                return;
-            }
-            Request::System { ask } => {
-                let system = self.parts.system.clone();
-                tokio::spawn(async move { call.answer.send(system.answer(ask).await) });
-                return;
-            }
-            Request::Update { ask } => {
-                let updates = self.parts.updates.clone();
-                tokio::spawn(async move { call.answer.send(updates.answer(ask).await) });
-                return;
-            }
-            Request::Stop => {
-                self.parts.life.stop().cancel();
-                Answer::Done
-            }
-        };
-        // Somebody who hung up does not want to know.
-        let _ = call.answer.send(answer);
-    }
-
-    async fn want_streamer(&mut self) -> Answer {
-        let event = if self.viewed || self.held { Event::Want } else { Event::Unwant };
-        self.want(STREAMER, event).await
-    }
-
-    async fn want(&mut self, name: &'static str, event: Event) -> Answer {
-        if self.give_up_at.is_some() && event != Event::Unwant {
-            return Answer::Failed { reason: "the supervisor is stopping".to_owned() };
-        }
-        match self.units.iter().position(|unit| unit.name == name) {
-            Some(at) => {
-                self.feed(at, event).await;
-                Answer::Done
-            }
-            None => Answer::Unknown { service: name.to_owned() },
-        }
-    }
-
-    async fn restart(&mut self, name: &'static str) -> Answer {
-        self.want(name, Event::Restart).await
-    }
-
-    fn is_ready(&self) -> bool {
-        self.units.iter().all(|unit| unit.on_demand || unit.service.is_ready())
-    }
-
-    fn status(&self) -> Status {
-        let now = Instant::now();
-        let shown = locked(&self.shown).clone();
-        Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            ready: self.is_ready(),
-            journal: self.parts.journal,
-            services: self
-                .units
-                .iter()
-                .map(|unit| unit.status(now))
-                .chain(storage_row(&shown, now))
-                .collect(),
-            msd: shown.msd,
-        }
-    }
-
     /// Tells our own parent what changed.
     fn announce(&mut self) {
         let states: BTreeMap<&'static str, bool> =
@@ -700,75 +479,10 @@ impl Runner {
             on_ready();
         }
     }
-
-    fn begin_stop(&mut self) {
-        log::info!("stopping everything");
-        self.parts.life.notifier().stopping();
-        self.give_up_at = Some(Instant::now() + self.parts.shutdown);
-        let updates = self.parts.updates.clone();
-        self.ending = Some(tokio::spawn(async move { updates.end().await }));
-    }
-
-    /// Stops the last service that still runs; false when none does. The next one's turn comes when it has ended.
-    async fn stop_next(&mut self) -> bool {
-        loop {
-            let last = self.units.iter().rposition(|unit| unit.service.state() != State::Stopped);
-            let Some(at) = last else { return false };
-            if self.units.get(at).is_none_or(|unit| !unit.service.wanted()) {
-                return true;
-            }
-            self.feed(at, Event::Unwant).await;
-        }
-    }
-
-    /// Leaves nothing behind.
-    async fn end(&mut self) {
-        if let Some(ending) = self.ending.take()
-            && tokio::time::timeout(UPDATE_ENDS, ending).await.is_err()
-        {
-            log::warn!("the boot choice takes too long: a trial may count as failed");
-        }
-        // Whatever escaped its group by starting a session of its own has become our child by now.
-        for _ in 0..100 {
-            let left = children();
-            if left.is_empty() {
-                break;
-            }
-            for pid in left {
-                let _ = kill(pid, Signal::SIGKILL);
-            }
-            while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status.pid().is_some()) {}
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        for (path, _) in self.units.iter().filter_map(|unit| unit.notify.as_ref()) {
-            let _ = std::fs::remove_file(path);
-        }
-        if let Some(gadget) = &self.parts.gadget
-            && tokio::time::timeout(GADGET_CLOSES, gadget.close()).await.is_err()
-        {
-            log::warn!("the USB gadget takes too long to come to rest");
-        }
-        // A mount that hangs on a broken card must not keep us from ending.
-        for _ in 0..200 {
-            match self.storage.try_lock() {
-                Ok(mut storage) => return storage.close(),
-                Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner().close(),
-                Err(TryLockError::WouldBlock) => tokio::time::sleep(Duration::from_millis(10)).await,
-            }
-        }
-        log::warn!("the drive's storage is busy: it may stay mounted");
-    }
 }
 
-/// A panic of whoever held it has left nothing half done.
 fn milliseconds(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Our children, the adopted ones included.
-fn children() -> Vec<Pid> {
-    let text = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
-    text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect()
 }
 
 /// Puts all devices at rest at once. What takes longer than `limit` is given up: a device that hangs must not keep us

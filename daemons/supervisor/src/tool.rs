@@ -37,6 +37,12 @@ impl Tools {
         (Self(ask), asked)
     }
 
+    /// Nobody runs programs any more.
+    #[must_use]
+    pub fn are_gone(&self) -> bool {
+        self.0.is_closed()
+    }
+
     /// Starts a program; its end is told by what comes back.
     ///
     /// # Errors
@@ -133,6 +139,7 @@ mod tests {
         let failed = tools.run("sh", &["reload"]).await.unwrap_err();
         assert_eq!(failed.to_string(), "sh reload: exit status 3");
         answer.await.unwrap();
+        assert!(tools.are_gone());
         assert!(tools.run("sh", &[]).await.unwrap_err().to_string().contains("stopping"));
         let missing = tools.run("no-such-program-here", &[]).await.unwrap_err();
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
