@@ -54,8 +54,7 @@ export async function load(base) {
     const answer = await fetch(`${base}/i18n/${code}.json`);
     return answer.ok ? await answer.json() : {};
   };
-  if (read() === null) offered = await offer(base);
-  fallback = await get("en");
+  [offered, fallback] = await Promise.all([read() === null ? offer(base) : null, get("en")]);
   texts = language() === "en" ? fallback : await get(language());
   document.documentElement.lang = language();
   translate(document);
