@@ -267,6 +267,16 @@ class Machine(Appliance):
             method, self.url + path, verify=False, timeout=timeout or patience(60), headers=headers, allow_redirects=False, **more
         )
 
+    def get(self, path, **more):
+        """Asks again where the connection ends: the web is started anew when the machine has got its address, for a certificate that names it."""
+
+        def asked():
+            with contextlib.suppress(requests.exceptions.ConnectionError):
+                # An answer that says no is one as well.
+                return [self.request("GET", path, **more)]
+
+        return self.wait_here(asked, f"an answer to GET {path}", 60, 0.5)[0]
+
     def socket(self, stream=0, headers=None):
         return Socket(self, stream, headers or self.credentials)
 
