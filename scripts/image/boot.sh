@@ -3,7 +3,7 @@
 
 # busybox's programs that init uses
 readonly applets=(sh mount umount mkdir rmdir rm ln cp mv cat echo printf sleep sync find grep sed insmod switch_root chroot reboot
-    watchdog timeout kill tr od)
+    mountpoint watchdog timeout kill tr od)
 
 make_boot() {
     local dir=$cache/boot

@@ -78,10 +78,12 @@ copy_over() {
 # Files on the data partition outlive the release, so their owners' numbers are the same in all of them. systemd-sysusers takes another
 # one, without a word, when somebody has it.
 numbers() {
-    local kind name number file
+    local kind name number file files
     while read -r kind name number _; do
-        case $kind in g) file=group ;; u) file=passwd ;; *) continue ;; esac
-        grep -q "^$name:[^:]*:$number:" "$tree/etc/$file" || die "$name does not have the number $number in /etc/$file"
+        case $kind in g) files=group ;; u) files='passwd group' ;; *) continue ;; esac
+        for file in $files; do
+            grep -q "^$name:[^:]*:$number:" "$tree/etc/$file" || die "$name does not have the number $number in /etc/$file"
+        done
     done < <(cat "$root"/rootfs-overlay/usr/lib/sysusers.d/*.conf)
 }
 

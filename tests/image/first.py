@@ -95,10 +95,10 @@ def own(machine):
 def names(host, port):
     """Whom the certificate is for, as text; "" where nobody answers."""
     try:
-        return run("openssl", "x509", "-noout", "-ext", "subjectAltName", input=ssl.get_server_certificate((host, port), timeout=10))
+        return run("openssl", "x509", "-noout", "-ext", "subjectAltName", input=ssl.get_server_certificate((host, port), timeout=patience(10)))
     except OSError:
         return ""
 
 
 def certificate(machine):
-    return ssl.get_server_certificate(("127.0.0.1", machine.https_port))
+    return ssl.get_server_certificate(("127.0.0.1", machine.https_port), timeout=patience(20))

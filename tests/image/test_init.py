@@ -16,12 +16,14 @@ say() { echo "$*"; }
 fail() { echo "failed: $*"; exit 9; }
 sync() { :; }
 umount() { :; }
+mountpoint() { return ${SEL:-0}; }
 insmod() { :; }
 mount() {
     case "$*" in
         *" ext4 "*) return ${EXT4:-0} ;;
         *tmpfs*) mv "$data" "$T/under"; mkdir "$data" ;;
         --move*) rmdir "$3"; mv "$2" "$3" ;;
+        *" overlay "*) [ "${READONLY:-0}" = 0 ] || [ -e "$T/under" ] || return 1 ;;
         *cmdline*) echo "cmdline: $(cat "$2")" ;;
     esac
 }
@@ -147,6 +149,24 @@ def test_without_data_it_goes_on_in_memory(machine):
     assert machine.lost
 
 
+def test_data_that_take_no_settings_do_not_keep_the_machine_from_starting(machine):
+    """A write-protected disk is mounted, and holds everything, but no layer can be on it."""
+    machine.settings("a", hostname="kvm-1a2b\n")
+    for name in ("var", "root", "home"):
+        (machine.data / name).mkdir()
+    done = machine.start("a", readonly=1)
+    assert done.returncode == 0 and "takes no settings" in done.stdout and machine.lost
+    assert machine.kept("var/lib/begun") == "the slot's\n" and machine.kept("etc/a/hostname") is None
+
+
+@pytest.mark.parametrize("wish", [False, True])
+def test_a_checker_that_cannot_be_run_and_data_that_cannot_be_mounted_are_no_end(machine, wish):
+    if wish:
+        (machine.sel / "factory-reset").touch()
+    done = machine.start("a", e2fsck=139, ext4=1)
+    assert done.returncode == 0 and machine.lost is not wish and (machine.base / "made").exists() is wish
+
+
 def test_data_beyond_repair_are_made_anew_when_a_reset_is_asked_for(machine):
     machine.settings("a", hostname="kvm-1a2b\n")
     (machine.sel / "factory-reset").touch()
@@ -174,6 +194,13 @@ def test_a_reset_whose_file_cannot_be_removed_is_made_once(machine):
     (machine.data / "mine").touch()
     done = machine.start(stuck=marker)
     assert done.returncode == 0 and "factory reset" not in done.stdout and machine.kept("mine") == ""
+    # A start that does not see the card forgets nothing of that.
+    (machine.base / "root/data").rename(machine.data)
+    (machine.base / "root/data").mkdir()
+    hidden = marker.rename(marker.with_name("hidden"))
+    machine.start(sel=1)
+    assert machine.kept(".reset-done") == ""
+    hidden.rename(marker)
     # Another file is another wish.
     (machine.base / "root/data").rename(machine.data)
     (machine.base / "root/data").mkdir()

@@ -184,7 +184,7 @@ def secrets(lab):
     found = {f"ssh {line.split()[0]}": line.split()[1] for line in lab.sh("cat /etc/ssh/ssh_host_*_key.pub").splitlines()}
     found["machine-id"] = lab.sh("cat /etc/machine-id").strip()
     found["host name"] = lab.sh("cat /proc/sys/kernel/hostname").strip()
-    found["certificate"] = ssl.get_server_certificate((lab.there, 443))
+    found["certificate"] = ssl.get_server_certificate((lab.there, 443), timeout=patience(20))
     found["claim code"] = claim_code(lab)
     return found
 

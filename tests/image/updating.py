@@ -111,7 +111,7 @@ def facts(machine):
     """What must be the same before and after an update."""
     text = machine.ssh(
         "set -e; cat /etc/hostname /etc/machine-id; readlink /etc/localtime;"
-        "sha256sum /var/lib/kvmd/kvmd/htpasswd /root/.ssh/authorized_keys /etc/ssh/ssh_host_*_key.pub; find /etc/kvmd -type f"
+        "sha256sum /var/lib/kvmd/kvmd/htpasswd /root/.ssh/authorized_keys /etc/ssh/ssh_host_*_key.pub; find /etc/kvmd -type f -exec sha256sum {} + | sort -k2"
     )
     return {"files": text, "user": machine.get("/api/auth/check").status_code, "certificate": first.certificate(machine)}
 
