@@ -12,6 +12,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::tool::Tools;
 use crate::{file, gpt};
 
@@ -21,9 +23,13 @@ pub const MSD: &str = "/dev/kvmd-disk/msd";
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Bytes of a partition that are looked at: as far as any file system's superblock lies.
 const HEAD: usize = 132 << 10;
-/// How often, and how far apart, a system that is still starting is asked to grow a file system.
-const TRIES: u32 = 10;
+/// How often, and how far apart, a system that is still starting is asked whether it runs programs for others.
+const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(3);
+/// What the system's manager calls the program that grows a file system.
+const UNIT: &str = "kvmd-grow.service";
+/// How it runs a program, and we wait for it.
+const RUN: [&str; 3] = ["--quiet", "--collect", "--wait"];
 /// Inodes of a file system that holds nothing: the reserved ones, and `lost+found`.
 const RESERVED_INODES: u64 = 11;
 /// Less than this is not worth a change.
@@ -62,19 +68,48 @@ pub async fn grow(partition: PathBuf, label: String, marker: PathBuf, tools: Too
     })
 }
 
-/// Grows the file system, which is mounted writable, to its partition's end.
-pub async fn grow_mounted(partition: PathBuf, tools: Tools) {
+/// Grows the file system, which is mounted writable, to its partition's end. A stop ends it early; it has returned only
+/// when nobody holds the file system any more.
+pub async fn grow_mounted(partition: PathBuf, tools: Tools, stop: CancellationToken) {
     let Some(resize2fs) = file::program("resize2fs") else { return };
     let Ok(device) = fs::canonicalize(&partition) else { return };
     let (Some(resize2fs), Some(node)) = (resize2fs.to_str(), device.to_str()) else { return };
-    let words = ["--quiet", "--collect", "--wait", "--", resize2fs, node];
-    for tries_left in (0..TRIES).rev() {
-        match tools.run_for(PATIENCE, "systemd-run", &words).await {
-            Ok(()) => return log::info!("the file system of {node} reaches to its partition's end now"),
-            Err(_) if tools.are_gone() => return,
-            // What runs programs for others may not be there yet.
-            Err(error) if tries_left > 0 => log::debug!("{node}: {error}"),
-            Err(error) => log::error!("the file system of {node} cannot be made larger: {error}"),
+    let failed = |error| log::error!("the file system of {node} cannot be made larger: {error}");
+    match stop.run_until_cancelled(manager_runs_programs(&tools)).await {
+        None => return,
+        Some(Err(error)) => return failed(error),
+        Some(Ok(())) => {}
+    }
+    let words = [&RUN[..], &["--unit", UNIT, "--", resize2fs, node]].concat();
+    // As a whole: the stop waits, so that the file system is let go before it is unmounted.
+    let run = tools.run_whole(PATIENCE, "systemd-run", &words, 0..=0);
+    tokio::pin!(run);
+    let ended = tokio::select! {
+        ended = &mut run => ended,
+        () = stop.cancelled() => {
+            // The next start does the rest.
+            if let Err(error) = tools.run("systemctl", &["stop", UNIT]).await {
+                log::warn!("{UNIT}: {error}");
+            }
+            run.await
+        }
+    };
+    match ended {
+        Ok(()) => log::info!("the file system of {node} reaches to its partition's end now"),
+        Err(error) if stop.is_cancelled() => log::info!("{node} is made larger at the next start: {error}"),
+        Err(error) => failed(error),
+    }
+}
+
+/// Waits until the system's manager runs programs for others: it may still be starting.
+async fn manager_runs_programs(tools: &Tools) -> io::Result<()> {
+    let words = [&RUN[..], &["--", "true"]].concat();
+    let mut tries_left = TRIES;
+    loop {
+        tries_left -= 1;
+        match tools.run("systemd-run", &words).await {
+            Err(error) if tries_left > 0 && error.kind() != io::ErrorKind::NotFound => log::debug!("{error}"),
+            last => return last,
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -212,6 +247,8 @@ fn holds(head: &[u8]) -> Holds {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::sys::wait::WaitStatus;
+    use nix::unistd::Pid;
 
     #[test]
     fn what_lies_there_is_told_apart() {
@@ -239,6 +276,45 @@ mod tests {
             // Once mounted; one more inode in use.
             used[at] = value;
             assert_eq!(holds(&used), Holds::Ext { bytes: 6 << 20, used: true }, "{at}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn growth_waits_for_the_manager_and_a_stop_waits_for_its_end() {
+        if ["systemd-run", "systemctl", "resize2fs"].iter().any(|name| file::program(name).is_none()) {
+            testkit::skip("systemd or e2fsprogs are not installed");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let partition = dir.path().join("partition");
+        fs::write(&partition, "").unwrap();
+        let exit = |code| Ok(WaitStatus::Exited(Pid::from_raw(1), code));
+        for stopped in [false, true] {
+            let ((tools, mut jobs), stop) = (Tools::new(), CancellationToken::new());
+            let growing = tokio::spawn(grow_mounted(partition.clone(), tools, stop.clone()));
+            for code in [1, 0] {
+                let asked = jobs.recv().await.unwrap();
+                assert_eq!(
+                    (asked.launch.command.last().unwrap().to_str(), asked.whole),
+                    (Some("true"), false)
+                );
+                asked.end.send(exit(code)).unwrap();
+            }
+            let grows = jobs.recv().await.unwrap();
+            assert!(grows.whole && grows.launch.command.contains(&UNIT.into()));
+            if stopped {
+                stop.cancel();
+                let ends = jobs.recv().await.unwrap();
+                assert!(ends.launch.command.ends_with(&["stop".into(), UNIT.into()]));
+                ends.end.send(exit(0)).unwrap();
+                for _ in 0..10 {
+                    tokio::task::yield_now().await;
+                }
+                assert!(!growing.is_finished(), "it still holds the drive");
+            }
+            grows.end.send(exit(1)).unwrap();
+            growing.await.unwrap();
+            assert!(jobs.recv().await.is_none(), "what resize2fs says is the last word");
         }
     }
 

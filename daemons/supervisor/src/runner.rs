@@ -25,6 +25,7 @@ use tokio::net::UnixDatagram;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use self::drive::Check;
 use self::unit::Hold;
@@ -59,8 +60,9 @@ const HEARD: usize = 64;
 /// Puts a device at rest that a dead process may have left otherwise. The next process waits for it, for a bounded time.
 pub type LetGo = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>>>;
 
-/// What is left to do to the drive's storage when it is mounted; nothing, mostly.
-pub type AfterStorage = Box<dyn FnOnce() -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> + Send>;
+/// What is left to do to the drive's storage when it is mounted, until the stop; nothing, mostly.
+pub type AfterStorage =
+    Box<dyn FnOnce(CancellationToken) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> + Send>;
 
 /// Something heard: of which unit, of which of its processes, what.
 type Heard = (usize, u64, Notice);

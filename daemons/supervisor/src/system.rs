@@ -193,10 +193,10 @@ impl System {
     #[must_use]
     pub fn after_storage(&self) -> AfterStorage {
         let this = self.clone();
-        Box::new(move || {
+        Box::new(move |stop| {
             let (partition, tools) = (this.0.root.path(grow::MSD), this.0.tools.clone());
             let wanted = this.0.grows_mounted.load(Ordering::Acquire);
-            wanted.then(|| Box::pin(grow::grow_mounted(partition, tools)) as Work)
+            wanted.then(|| Box::pin(grow::grow_mounted(partition, tools, stop)) as Work)
         })
     }
 

@@ -79,15 +79,6 @@ impl Tools {
         self.run_to_the_end(patience, program, arguments, good, true).await
     }
 
-    /// As [`Tools::run`], for at most that long.
-    ///
-    /// # Errors
-    ///
-    /// As [`Tools::run`].
-    pub async fn run_for(&self, patience: Duration, program: &str, arguments: &[&str]) -> io::Result<()> {
-        self.run_to_the_end(patience, program, arguments, 0..=0, false).await
-    }
-
     async fn run_to_the_end(
         &self,
         patience: Duration,

@@ -114,7 +114,9 @@ impl Runner {
         tokio::task::spawn_blocking(move || {
             let mut storage = locked(&storage);
             storage.mount(&accounts);
-            if let Some(work) = after.and_then(|after| after()) {
+            // What is left to do takes minutes on a large card, and keeps nobody from reading.
+            locked(&shown).update(storage.shown());
+            if let Some(work) = after.and_then(|after| after(stop.clone())) {
                 storage.while_writable(|| tokio::runtime::Handle::current().block_on(work));
             }
             // Nobody else would when the stop has not waited for us.

@@ -56,6 +56,10 @@ impl Runner {
             while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status.pid().is_some()) {}
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        // Whoever waits for one of them, with the drive in hand, hears that there is nobody to wait for.
+        self.running.clear();
+        self.parts.jobs.close();
+        while self.parts.jobs.try_recv().is_ok() {}
         for (path, _) in self.units.iter().filter_map(|unit| unit.notify.as_ref()) {
             let _ = std::fs::remove_file(path);
         }
