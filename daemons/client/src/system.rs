@@ -195,7 +195,7 @@ pub struct Stage {
 pub struct Ssh {
     /// The keys that are let in.
     pub keys: Vec<String>,
-    /// Lines that are no such keys, keys with options mostly: they are let in as well, and a shell alone changes them.
+    /// Other lines, keys with options mostly: they are let in as well, and a shell alone changes them.
     #[serde(default)]
     pub others: usize,
     /// Whether passwords are.

@@ -73,7 +73,7 @@ const KEY_TYPES: [&str; 7] = [
     "sk-ecdsa-sha2-nistp256@openssh.com",
 ];
 
-/// One public key: `type base64 comment`, without options, which could run programs.
+/// One public key: `type base64 comment`, without options, which could run programs. Told with single blanks.
 ///
 /// # Errors
 /// Any other text.
@@ -82,16 +82,27 @@ pub fn ssh_key(text: &str) -> Result<String, Invalid> {
         invalid("ssh_keys", "public keys such as \"ssh-ed25519 AAAA... name\", one a line, without options")
     };
     let line = text.trim();
-    if line.len() > SSH_KEY_LONGEST || line.chars().any(char::is_control) {
+    if line.len() > SSH_KEY_LONGEST || line.chars().any(|letter| letter.is_control() && letter != '\t') {
         return Err(bad());
     }
+    // sshd separates by any number of blanks and tabs.
+    let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut parts = line.splitn(3, ' ');
     let (kind, blob) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     // The blob begins with the length (32 bits) and the text of its type.
     let length = u32::try_from(kind.len()).unwrap_or_default().to_be_bytes();
     let begin = [&length[..], kind.as_bytes()].concat();
     let right = KEY_TYPES.contains(&kind) && decode(blob).is_some_and(|blob| blob.starts_with(&begin));
-    if right { Ok(line.to_owned()) } else { Err(bad()) }
+    if right { Ok(line) } else { Err(bad()) }
+}
+
+/// Whether sshd takes a line of `authorized_keys` for a key without options, be it one that [`ssh_key`] takes or not.
+#[must_use]
+pub fn is_plain_ssh_key(line: &str) -> bool {
+    // No option begins like any of its types, which it takes by their short names too, in either case.
+    let kind = line.split_whitespace().next().unwrap_or_default().to_ascii_lowercase();
+    let families = ["ssh-", "ecdsa", "sk-", "rsa", "ed25519", "dsa", "xmss", "webauthn-"];
+    families.iter().any(|family| kind.starts_with(family))
 }
 
 /// The keys of a list, which may hold blank lines and comments.
@@ -303,6 +314,11 @@ mod tests {
         for bad in ["", "ssh-ed25519", "ssh-ed25519 AAAA", "ssh-ed25519 !!!!", &other_type, &option, &two] {
             assert!(ssh_key(bad).is_err(), "{bad:?}");
         }
+        let spaced = format!("\t{}", KEY.replace(' ', " \t "));
+        assert_eq!(ssh_key(&spaced).as_deref(), Ok(KEY));
+        let short = KEY.replace("ssh-ed25519", "ED25519");
+        assert!([KEY, &spaced, &other_type, &short].iter().all(|line| is_plain_ssh_key(line)));
+        assert!(!["", "# mine", "restrict ssh-rsa A", &option].iter().any(|line| is_plain_ssh_key(line)));
         let list = format!("# mine\n\n{KEY}\n{KEY}\n");
         assert_eq!(ssh_keys(list.lines()), Ok(vec![KEY.to_owned()]));
     }

@@ -19,12 +19,14 @@ const PASSWORDS: &str = "/etc/ssh/sshd_config.d/05-kvmd-passwords.conf";
 #[must_use]
 pub fn read(root: &Root) -> Ssh {
     let text = root.text(KEYS).unwrap_or_default();
-    let keys = text.lines().filter_map(|line| rule::ssh_key(line).ok()).take(rule::SSH_KEYS).collect();
+    // All of them, also more than can be set: what is not shown is lost when others are set.
+    let plain = |line: &str| rule::ssh_key(&line.replace(char::is_control, " ")).ok();
+    let keys = text.lines().filter_map(plain).collect();
     let others = others(&text).filter(|line| !line.trim_start().starts_with('#')).count();
     Ssh { keys, others, password_login: root.path(PASSWORDS).exists(), shell_only: false }
 }
 
-/// What becomes of lines that are no keys as we know them: keys with options, comments.
+/// What becomes of lines that are no plain keys: keys with options, comments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Others {
     /// They stay: whoever lists keys was not shown them.
@@ -34,7 +36,7 @@ pub enum Others {
 }
 
 fn others(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().filter(|line| !line.trim().is_empty() && rule::ssh_key(line).is_err())
+    text.lines().filter(|line| !line.trim().is_empty() && !rule::is_plain_ssh_key(line))
 }
 
 /// Lets exactly these keys in, beside those with options.
@@ -119,6 +121,27 @@ mod tests {
         fs::write(root.path(KEYS), b"from=\"\xff\" x\n").unwrap();
         set_keys(&root, &[], Others::Keep).unwrap_err();
         assert_eq!(fs::read(root.path(KEYS)).unwrap(), b"from=\"\xff\" x\n");
+    }
+
+    #[test]
+    fn plain_keys_are_all_shown_however_they_are_written_and_go_when_others_are_set() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        fs::create_dir_all(root.path(DIRECTORY)).unwrap();
+        let many = (0..=rule::SSH_KEYS).map(|number| format!("{KEY}{number}\n")).collect::<String>();
+        for (text, shown) in [
+            (KEY.replacen(' ', "  ", 1), 1),
+            (KEY.replacen(' ', "\t", 1), 1),
+            (format!("  {KEY}\tat home\u{7}"), 1),
+            (many, rule::SSH_KEYS + 1),
+            // sshd may know types that we do not.
+            (KEY.replace("ssh-ed25519", "ssh-new"), 0),
+        ] {
+            fs::write(root.path(KEYS), &text).unwrap();
+            assert_eq!((read(&root).keys.len(), read(&root).others), (shown, 0), "{text}");
+            set_keys(&root, &[], Others::Keep).unwrap();
+            assert_eq!(root.text(KEYS).unwrap(), "", "{text}");
+        }
     }
 
     #[test]
