@@ -68,6 +68,10 @@ pub fn apply(system: &System, layout: &Layout, config: &Config, accounts: &Accou
         Err(error) => return refuse(&card, &format!("{FILE}: {error}"), system),
     };
     let hash = hex::encode(Sha256::digest(&text));
+    if !text.is_empty() && text.bytes().all(|byte| byte == 0) {
+        log::warn!("{FILE} on the card is overwritten already, or was never written to the end");
+        return wipe(&card, layout, &hash);
+    }
     if fs::read_to_string(layout.var.join(STAYS)).is_ok_and(|applied| applied == hash) {
         log::warn!("{FILE} on the card was applied already");
         return wipe(&card, layout, &hash);

@@ -123,6 +123,16 @@ fn a_card_that_cannot_be_wiped_is_applied_once_and_again_when_it_was_removed_mea
 }
 
 #[test]
+fn a_card_that_was_overwritten_but_not_removed_is_no_mistake() {
+    let (dir, system, layout, config) = image();
+    let card = dir.path().join("boot/sel");
+    fs::write(card.join(FILE), [0; 200]).unwrap();
+    apply(&system, &layout, &config, &crate::account::tests::found());
+    assert_eq!(fs::read_dir(&card).unwrap().count(), 0);
+    assert_eq!(fs::read_to_string(dir.path().join("dev/console")).unwrap(), "");
+}
+
+#[test]
 fn of_a_card_with_one_mistake_nothing_is_applied() {
     let (dir, system, layout, config) = image();
     let card = dir.path().join("boot/sel");
