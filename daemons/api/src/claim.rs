@@ -57,7 +57,8 @@ pub struct Claim {
     turn: Arc<tokio::sync::Mutex<()>>,
     guesses: Mutex<Guesses>,
     /// What the supervisor last told of an appliance without owner, and when: anybody may ask, and it asks nobody twice.
-    told: tokio::sync::Mutex<Option<(Instant, Value)>>,
+    /// That it told nothing counts as well: those who wait do not wait for one another.
+    told: tokio::sync::Mutex<Option<(Instant, Result<Value, Failure>)>>,
     /// The language of pages for whoever has chosen none.
     language: PathBuf,
 }
@@ -152,18 +153,19 @@ async fn show(claim: Data<Claim>, supervisor: Data<Supervisor>) -> Answer {
     if let Some((at, told)) = &*told
         && at.elapsed() < FRESH
     {
-        return Ok(answer::ok(told));
+        return told.clone().map(|told| answer::ok(&told));
     }
-    let state = system::state(&supervisor).await?;
-    let new = json!({
-        "claimed": false,
-        "hostname": state.hostname,
-        "timezone": state.timezone,
-        "image": state.image,
-        "languages": LANGUAGES,
+    let new = system::state(&supervisor).await.map(|state| {
+        json!({
+            "claimed": false,
+            "hostname": state.hostname,
+            "timezone": state.timezone,
+            "image": state.image,
+            "languages": LANGUAGES,
+        })
     });
     *told = Some((Instant::now(), new.clone()));
-    Ok(answer::ok(&new))
+    new.map(|told| answer::ok(&told))
 }
 
 /// The language that was chosen for everybody; none when none was.
@@ -372,6 +374,20 @@ mod tests {
             std::fs::write(&claim.language, bad).unwrap();
             assert_eq!(language(&claim.language), None, "{bad}");
         }
+    }
+
+    #[actix_web::test]
+    async fn who_asks_while_the_supervisor_is_silent_does_not_wait_for_another_one_s_silence() {
+        let dir = tempfile::tempdir().unwrap();
+        let claim = Data::new(Claim::new(dir.path().join("htpasswd"), dir.path().join("language")));
+        let supervisor = Data::new(Supervisor::new(dir.path().join("nobody.sock")));
+        let ask = async || show(claim.clone(), supervisor.clone()).await.unwrap_err();
+        let failure = ask().await;
+        let (at, told) = claim.told.lock().await.take().unwrap();
+        assert_eq!(told.as_ref(), Err(&failure));
+        // As fresh as can be, whatever the clock does, and told apart from what a second question would find.
+        *claim.told.lock().await = Some((at + Duration::from_secs(3600), Err(Failure::unavailable())));
+        assert_eq!(ask().await, Failure::unavailable());
     }
 
     #[test]

@@ -132,16 +132,17 @@ pub async fn state(supervisor: &Supervisor) -> Result<State, Failure> {
     match supervisor.system(Ask::Show).await {
         Ok(Told::State { state }) => Ok(*state),
         Ok(other) => Err(refused(other)),
-        Err(error) => Err(failure(error)),
+        Err(error) => Err(failure(error, false)),
     }
 }
 
 /// Has something done.
 pub async fn done(supervisor: &Supervisor, ask: Ask) -> Result<(), Failure> {
+    let by_shell = matches!(ask, Ask::SetSshKeys { .. } | Ask::AllowSshPassword { .. });
     match supervisor.system(ask).await {
         Ok(Told::Done) => Ok(()),
         Ok(other) => Err(refused(other)),
-        Err(error) => Err(failure(error)),
+        Err(error) => Err(failure(error, by_shell)),
     }
 }
 
@@ -158,11 +159,12 @@ fn refused(told: Told) -> Failure {
     }
 }
 
-/// What the supervisor could not do is told in its words; that it cannot be asked is our own fault.
-fn failure(error: Error) -> Failure {
+/// What the supervisor could not do is told in its words; that it cannot be asked is our own fault. `by_shell`: the settings
+/// may leave it to a shell.
+fn failure(error: Error, by_shell: bool) -> Failure {
     match error {
         Error::Failed(reason) => Failure::new(ErrorClass::Unavailable, reason),
-        Error::Refused => Failure::new(
+        Error::Refused if by_shell => Failure::new(
             ErrorClass::Forbidden,
             "The settings leave this to a shell on the appliance (supervisor.ssh_by_web)",
         ),
@@ -231,8 +233,10 @@ mod tests {
             let failure = refused(told);
             assert_eq!((failure.class.name(), failure.class.status()), (class, status));
         }
-        assert_eq!(failure(Error::Failed("why".into())).message, "why");
-        assert_eq!(failure(Error::Refused).class.name(), "ForbiddenError");
+        assert_eq!(failure(Error::Failed("why".into()), false).message, "why");
+        for (by_shell, class) in [(true, "ForbiddenError"), (false, "InternalError")] {
+            assert_eq!(failure(Error::Refused, by_shell).class.name(), class);
+        }
     }
 
     #[test]
