@@ -60,10 +60,10 @@ export async function load(base) {
   translate(document);
 }
 
-/** What the device offers whoever has chosen nothing. @param {string} base @returns {Promise<string | null>} */
+/** What the device offers whoever has chosen nothing; a device that hangs is not waited for. @param {string} base @returns {Promise<string | null>} */
 async function offer(base) {
   try {
-    const answer = await fetch(`${base}/../api/system/claim`);
+    const answer = await fetch(`${base}/../api/system/claim`, { signal: AbortSignal.timeout(2000) });
     return (await answer.json()).result?.language ?? null;
   } catch {
     return null; // the browser's language is good enough
