@@ -123,6 +123,15 @@ def test_data_that_take_nothing_are_not_begun_by_half(machine):
     assert machine.lost and not (machine.base / "under/var").exists()
 
 
+def test_why_a_start_has_failed_is_kept_in_whole_words(machine):
+    text = (ROOT / "scripts/image/init").read_text()
+    real = text[text.index("\nfail() {") : text.index("\n}\n", text.index("\nfail() {")) + 3]
+    (machine.base / "run/kvmd-boot").mkdir()
+    (machine.base / "run/kvmd-boot/data").touch()
+    done = machine.run(f"{real}sleep() {{ :; }}\nreboot() {{ exit 7; }}\nfail its system cannot be mounted", slot="b")
+    assert done.returncode == 7 and (machine.data / "boot-failure").read_text() == "b it did not start: its system cannot be mounted\n"
+
+
 @pytest.mark.parametrize("code", [126, 127, 139])
 def test_a_release_whose_checker_cannot_be_run_fails_and_data_stay(machine, code):
     machine.settings("a", hostname="kvm-1a2b\n")

@@ -10,7 +10,7 @@ mod take;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -61,6 +61,7 @@ impl Updates {
             uploads: config.kvmd.update.uploads.clone(),
             dir: places.dir.clone(),
             reboot: places.reboot.clone(),
+            ours: places.cmdline == Path::new("/proc/cmdline"),
             reboot_argument: PathBuf::from("/run/systemd/reboot-param"),
             tools,
         };
@@ -190,6 +191,8 @@ struct Hands {
     uploads: PathBuf,
     dir: PathBuf,
     reboot: Vec<String>,
+    /// The kernel itself says which slot runs: this is no computer that plays an image.
+    ours: bool,
     /// What systemd passes on to the kernel when it restarts the machine.
     reboot_argument: PathBuf,
     tools: Tools,
@@ -226,7 +229,7 @@ impl Machine for Hands {
 
     fn try_again(&self) {
         let path = &self.reboot_argument;
-        if path.parent().is_some_and(std::path::Path::is_dir) && !path.exists() {
+        if path.parent().is_some_and(Path::is_dir) && !path.exists() {
             let _ = std::fs::write(path, TRYBOOT);
         }
     }
@@ -251,6 +254,17 @@ impl Machine for Hands {
             }
             log::info!("the machine restarts");
             self.tools.run(program, &arguments).await.map_err(|error| error.to_string())
+        })
+    }
+
+    fn restart_by_force(&self) -> Boxed<'_, Result<(), String>> {
+        Box::pin(async move {
+            if !self.ours {
+                return Err("this computer only plays an image".to_owned());
+            }
+            self.forget_try();
+            log::warn!("the machine restarts by force");
+            self.tools.run("systemctl", &["--force", "reboot"]).await.map_err(|error| error.to_string())
         })
     }
 }

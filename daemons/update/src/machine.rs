@@ -53,4 +53,6 @@ pub trait Machine: Send + Sync {
     fn forget_try(&self);
     /// Restarts the machine orderly; `trial` asks a firmware that has to be asked for the slot that is to be tried.
     fn restart(&self, trial: bool) -> Boxed<'_, Result<(), String>>;
+    /// Restarts it whatever the settings say and whoever does not stop.
+    fn restart_by_force(&self) -> Boxed<'_, Result<(), String>>;
 }

@@ -101,12 +101,12 @@ impl Notes {
         }
     }
 
-    /// Why a start of that slot has failed, if it was said.
+    /// Why that slot was given up in our place, if it was said: in whole words.
     pub(crate) fn failure_of(&self, slot: Slot) -> Option<String> {
         let text = fs::read_to_string(&self.failure).ok()?;
         let (told, why) = text.trim().split_once(' ')?;
         let why: String = why.chars().filter(|one| !one.is_control()).take(300).collect();
-        (Slot::parse(told) == Some(slot)).then(|| format!("it did not start: {why}"))
+        (Slot::parse(told) == Some(slot)).then_some(why)
     }
 
     /// It is told, or an old story.

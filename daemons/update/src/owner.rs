@@ -88,8 +88,19 @@ impl Update {
         let (state, watched) = watch::channel(state);
         let (calls, called) = mpsc::channel(8);
         let (report, reports) = mpsc::channel(16);
-        let mut owner =
-            Owner { notes, machine, sel, loader, slot, state, report, bundle: None, given_up: false };
+        let deadline = settings.deadline;
+        let mut owner = Owner {
+            notes,
+            machine,
+            sel,
+            loader,
+            slot,
+            state,
+            report,
+            bundle: None,
+            deadline,
+            given_up: false,
+        };
         owner.begin(&settings).await;
         tokio::spawn(owner.run(called, reports));
         Ok(Some(Self { calls, state: watched }))
@@ -178,6 +189,8 @@ struct Owner {
     report: mpsc::Sender<Report>,
     /// An uploaded bundle that was taken, to be removed when it is done with.
     bundle: Option<PathBuf>,
+    /// How long a release has to prove itself.
+    deadline: Duration,
     /// The trial was given up: our own end is then no orderly one that would have it tried again.
     given_up: bool,
 }
@@ -255,6 +268,9 @@ impl Owner {
             Report::Judged(judgement) => self.judged(judgement).await,
             Report::StillHere(before, trial) if self.state.borrow().phase == Phase::Restarting => {
                 log::error!("the machine was to restart, and has not");
+                if self.given_up {
+                    return self.restart_by_force(before).await;
+                }
                 if let Some(trial) = trial
                     && let Err(error) = self.change(move |choice| Ok(choice.with_orderly_end(trial))).await
                 {
@@ -262,7 +278,12 @@ impl Owner {
                 }
                 let problem = Error::Failed("the machine was to restart, and has not".to_owned()).problem();
                 self.state.send_modify(|state| state.problem = Some(problem));
+                let on_trial = before == Phase::Trial;
                 self.set_phase(before).await;
+                if on_trial {
+                    // What was found meanwhile nobody has heard. Its time is over but for what everybody has.
+                    self.judge(self.deadline, self.deadline);
+                }
             }
             Report::Progress(_) | Report::StillHere(..) => {}
         }

@@ -15,6 +15,8 @@ struct Script {
     marks: bool,
     probe: Result<(), String>,
     restarts: Vec<bool>,
+    restart: Result<(), String>,
+    forced: u32,
     again: bool,
     /// How often nobody probes any more, and an installation was stopped.
     probed: u32,
@@ -100,6 +102,11 @@ impl Machine for Fake {
 
     fn restart(&self, trial: bool) -> Boxed<'_, Result<(), String>> {
         self.set(|script| script.restarts.push(trial));
+        Box::pin(async { self.get(|script| script.restart.clone()) })
+    }
+
+    fn restart_by_force(&self) -> Boxed<'_, Result<(), String>> {
+        self.set(|script| script.forced += 1);
         Box::pin(async { Ok(()) })
     }
 }
@@ -142,6 +149,8 @@ impl Image {
             marks: true,
             probe: Ok(()),
             restarts: Vec::new(),
+            restart: Ok(()),
+            forced: 0,
             again: false,
             probed: 0,
             stopped: 0,
@@ -318,7 +327,7 @@ async fn a_good_release_whose_settings_cannot_be_marked_is_kept_once_they_can() 
 async fn a_release_that_crashes_is_given_up_with_what_is_known() {
     for (told, reason) in [
         (None, "it ended without having proved itself: a crash, a hang, or the power failed"),
-        (Some("b its system cannot be mounted\n"), "it did not start: its system cannot be mounted"),
+        (Some("b it did not start: no system\n"), "it did not start: no system"),
         (
             Some("a an old story\n"),
             "it ended without having proved itself: a crash, a hang, or the power failed",
@@ -364,7 +373,7 @@ async fn a_release_that_was_given_up_in_our_place_is_told_with_its_reason() {
     fs::write(image.path("boot-failure"), "b its supervisor was silent\n").unwrap();
     assert_eq!(image.grub(), Slot::A);
     image.runs("a", "0.1.0");
-    let reason = "it did not start: its supervisor was silent".to_owned();
+    let reason = "its supervisor was silent".to_owned();
     let told = Phase::RolledBack { version: "0.2.0".into(), reason };
     let state = image.start().await.watch().borrow().clone();
     assert_eq!((&state.phase, state.other), (&told, None));
@@ -411,6 +420,45 @@ async fn a_restart_that_does_not_come_is_not_waited_for_for_ever() {
     let state = phase(&update, is_ready).await;
     assert!(!image.choice().tried, "nothing of it was tried");
     assert!(state.problem.unwrap().reason.contains("restart"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_that_was_given_up_does_not_run_on_where_an_orderly_restart_is_not_to_be_had() {
+    for (asked, least) in [(Err("systemctl: no end".to_owned()), 0), (Ok(()), RESTART.as_secs())] {
+        let image = Image::on_trial().await;
+        image.machine.set(|script| {
+            (script.probe, script.restart) = (Err("web: nobody answers".to_owned()), asked);
+        });
+        let update = image.start().await;
+        phase(&update, |phase| *phase == Phase::Restarting).await;
+        let began = tokio::time::Instant::now();
+        while image.machine.get(|script| script.forced) == 0 {
+            assert!(began.elapsed() < 2 * RESTART);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert!((least..=least + 2).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+        assert_eq!(image.machine.get(|script| script.restarts.clone()), [false]);
+        assert_eq!(update.watch().borrow().phase, Phase::Restarting);
+        assert_eq!(image.grub(), Slot::A);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trial_goes_on_to_its_end_after_a_restart_that_did_not_come() {
+    for good in [true, false] {
+        let image = Image::on_trial().await;
+        let probe = if good { Ok(()) } else { Err("web: nobody answers".to_owned()) };
+        image.machine.set(|script| script.probe = probe);
+        let update = image.start().await;
+        phase(&update, |phase| *phase == Phase::Trial).await;
+        update.restart().await.unwrap();
+        let outcome = |state: &State| state.history.last().map(|entry| entry.outcome);
+        let wanted = if good { Outcome::Good } else { Outcome::RolledBack };
+        let mut watch = update.watch();
+        let found = watch.wait_for(|state| outcome(state) == Some(wanted));
+        tokio::time::timeout(Duration::from_secs(3600), found).await.unwrap().unwrap();
+        assert_eq!(image.machine.get(|script| script.forced), 0);
+    }
 }
 
 #[tokio::test(start_paused = true)]

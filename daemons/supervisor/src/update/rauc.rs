@@ -89,7 +89,7 @@ impl Rauc {
             drop((out, err));
             match ended(end).await {
                 Ok(()) => Bundle::parse(&told),
-                Err(_) => Err(bundle::unreadable(&String::from_utf8_lossy(&words))),
+                Err(_) => Err(bundle::unreadable(&for_all(place, &String::from_utf8_lossy(&words)))),
             }
         };
         let late = || Err(Unfit::NoBundle(format!("it could not be looked at within {} s", LOOK.as_secs())));
@@ -101,8 +101,8 @@ impl Rauc {
         let install = async {
             let child = self.start(None, &["install", place]).await.map_err(|error| error.to_string())?;
             let Child { out, err, end } = child;
-            let told = follow(BufReader::new(out), Some(&progress));
-            let said = follow(BufReader::new(err), None);
+            let told = follow(BufReader::new(out), place, Some(&progress));
+            let said = follow(BufReader::new(err), place, None);
             let ((told, _), (said, last)) = tokio::join!(told, said);
             let why = told.or(said).or(last);
             ended(end).await.map_err(|how| why.unwrap_or(how))
@@ -127,6 +127,7 @@ impl Rauc {
 /// Reads lines to their end; gives back the error that was named, and the last words of all.
 async fn follow(
     mut lines: impl AsyncBufRead + Unpin,
+    place: &str,
     progress: Option<&mpsc::Sender<Line>>,
 ) -> (Option<String>, Option<String>) {
     let (mut error, mut last) = (None, None);
@@ -137,7 +138,7 @@ async fn follow(
         if !matches!(read, Ok(1..)) {
             return (error, last);
         }
-        let text = String::from_utf8_lossy(&line);
+        let text = for_all(place, &String::from_utf8_lossy(&line));
         if !text.trim().is_empty() {
             last = Some(text.trim().chars().take(300).collect());
         }
@@ -150,6 +151,15 @@ async fn follow(
                 }
             }
         }
+    }
+}
+
+/// RAUC's words without what the address of a bundle holds for its server alone, such as a signature: they become
+/// reasons, which everybody sees.
+fn for_all(place: &str, words: &str) -> String {
+    match place.find(['?', '#']).and_then(|at| place.get(at..)) {
+        Some(secret) if secret.len() > 1 => words.replace(secret, ""),
+        _ => words.to_owned(),
     }
 }
 

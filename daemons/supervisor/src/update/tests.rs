@@ -4,7 +4,6 @@ use super::*;
 use crate::tool::Job;
 use nix::sys::wait::WaitStatus;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use update::{Phase, State};
 
 #[test]
@@ -63,6 +62,7 @@ fn hands(dir: &Path, answers: Vec<Answer>) -> Hands {
         uploads: PathBuf::new(),
         dir: dir.to_owned(),
         reboot: Vec::new(),
+        ours: false,
         reboot_argument: dir.join("reboot-param"),
         tools,
     }
@@ -128,6 +128,13 @@ async fn only_our_own_word_to_the_firmware_is_taken_back() {
     hands.try_again();
     hands.forget_try();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "a person's");
+}
+
+#[tokio::test]
+async fn a_computer_that_only_plays_an_image_is_not_restarted_by_force() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = hands(dir.path(), Vec::new()).restart_by_force().await.unwrap_err();
+    assert!(refused.contains("plays an image"), "{refused}");
 }
 
 #[tokio::test]
@@ -213,4 +220,12 @@ async fn an_install_tells_how_it_gets_on_and_why_it_fails() {
     assert_eq!(why, "Installation error: Compatible mismatch");
     let (progress, _steps) = mpsc::channel(16);
     assert_eq!(pretend(&dir, "exit 3").install("/x", progress).await.unwrap_err(), "rauc: exit status 3");
+    // What an address holds for its server alone is on no page.
+    let fetches = "echo \"LastError: '$2' or '$3' cannot be fetched\"; exit 1";
+    let (progress, _steps) = mpsc::channel(16);
+    let place = "https://host/x?token=secret";
+    let why = pretend(&dir, fetches).install(place, progress).await.unwrap_err();
+    assert_eq!(why, "'https://host/x' or '' cannot be fetched");
+    let why = pretend(&dir, &format!("{{ {fetches}; }} >&2")).info(place).await.unwrap_err();
+    assert!(!why.to_string().contains("secret") && why.to_string().contains("https://host/x"), "{why}");
 }

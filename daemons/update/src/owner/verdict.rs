@@ -59,7 +59,7 @@ impl Owner {
         }
     }
 
-    fn judge(&self, deadline: Duration, up: Duration) {
+    pub(super) fn judge(&self, deadline: Duration, up: Duration) {
         let (machine, report) = (Arc::clone(&self.machine), self.report.clone());
         tokio::spawn(async move {
             let judgement = trial::judge(machine.as_ref(), deadline, up).await;
@@ -136,6 +136,15 @@ impl Owner {
         let after = Phase::RolledBack { version, reason };
         if let Err(error) = self.machine.restart(false).await {
             log::error!("the machine cannot be restarted: {error}");
+            return self.restart_by_force(after).await;
+        }
+        self.expect_the_end(after, None);
+    }
+
+    /// A release that was given up does not run on because an orderly restart is not to be had.
+    pub(super) async fn restart_by_force(&self, after: Phase) {
+        if let Err(error) = self.machine.restart_by_force().await {
+            log::error!("nor by force: {error}");
             return self.set_phase(after).await;
         }
         self.expect_the_end(after, None);
