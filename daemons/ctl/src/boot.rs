@@ -152,7 +152,7 @@ fn give_up(config: &Config, sel: &Sel, running: Slot, console: &mut Console<'_>)
         Err(error) => return Err(Error::Store(error).into()),
     }
     let up = clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from);
-    let why = format!("its supervisor did not find it good within {} s", up.as_secs());
+    let why = format!("its supervisor did not keep it within {} s", up.as_secs());
     writeln!(console.out, "slot {running} is given up: {why}")?;
     // Without a reason it is given up all the same.
     if let Err(error) = keep(&places.failure, &format!("{running} {why}\n")) {
@@ -268,10 +268,14 @@ mod tests {
         fs::create_dir_all(image.0.path().join("etc")).unwrap();
         fs::write(image.0.path().join("etc/override.yaml"), "{no_such_key: 1}").unwrap();
         assert!(
-            image.said(&["give-up"]).starts_with("slot b is given up: its supervisor did not find it good")
+            image
+                .said(&["give-up"])
+                .starts_with("slot b is given up: its supervisor did not keep it within ")
         );
         let failure = image.0.path().join("data/boot-failure");
-        assert!(fs::read_to_string(&failure).unwrap().starts_with("b its supervisor did not find it good"));
+        assert!(
+            fs::read_to_string(&failure).unwrap().starts_with("b its supervisor did not keep it within ")
+        );
         assert_eq!(image.said(&["show"]), "slot b runs; slot a is kept, slot b is not started");
         // Once is enough, and what is said of the release before says nothing new.
         fs::remove_file(&failure).unwrap();
@@ -315,6 +319,10 @@ mod tests {
 
     /// What the system's own script does when `kvmctl` ends with that code, and whether it restarts the machine.
     fn trial_over(image: &Image, code: u8) -> bool {
+        trial_over_with(image, &[("kvmctl", format!("exit {code}"))])
+    }
+
+    fn trial_over_with(image: &Image, scripts: &[(&str, String)]) -> bool {
         let root = image.0.path();
         let bin = root.join("bin");
         for dir in ["bin", "proc", "run/systemd"] {
@@ -324,12 +332,8 @@ mod tests {
         fs::write(root.join("run/systemd/reboot-param"), "0 tryboot").unwrap();
         let restarted = root.join("restarted");
         let _ = fs::remove_file(&restarted);
-        let programs = [
-            ("kvmctl", format!("exit {code}")),
-            ("systemctl", format!("echo $* >{}", restarted.display())),
-            ("sync", String::new()),
-        ];
-        for (name, script) in programs {
+        let programs = [("systemctl", format!("echo $* >{}", restarted.display())), ("sync", String::new())];
+        for (name, script) in programs.iter().chain(scripts) {
             fs::write(bin.join(name), format!("#!/bin/sh\n{script}\n")).unwrap();
             fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).unwrap();
         }
@@ -355,6 +359,16 @@ mod tests {
         assert!(trial_over(&image, 127));
         let failure = fs::read_to_string(image.0.path().join("data/boot-failure")).unwrap();
         assert_eq!(failure, "b its programs do not run\n");
+        // It hangs where nobody can kill it. Time flies.
+        let hangs = format!(
+            "while test -d {0}/bin -a ! -e {0}/restarted; do /bin/sleep 0.1; done",
+            image.0.path().display()
+        );
+        let stuck = [("timeout", hangs), ("sleep", "exit 0".to_owned())];
+        assert!(trial_over_with(&image, &stuck));
+        for (name, _) in &stuck {
+            fs::remove_file(image.0.path().join("bin").join(name)).unwrap();
+        }
         // One that was found good is left alone, whatever becomes of its programs.
         image.runs("a");
         assert!(!trial_over(&image, 127));
@@ -363,7 +377,7 @@ mod tests {
     #[test]
     fn a_trial_is_given_up_later_than_its_supervisor_would() {
         let timer = include_str!("../../../rootfs-overlay/usr/lib/systemd/system/kvmd-trial.timer");
-        assert!(timer.contains("\nOnBootSec=5min\n"), "{timer}");
+        assert!(timer.contains("\nOnStartupSec=5min\n"), "{timer}");
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("etc")).unwrap();
         let loads = |seconds: u32| {
