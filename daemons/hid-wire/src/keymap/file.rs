@@ -53,7 +53,10 @@ pub(super) fn parse(text: &str) -> (Vec<(u32, Binding)>, Vec<Problem>) {
         match parse_line(line) {
             Ok(Some((keysym, binding, upper))) => {
                 bindings.push((keysym, binding));
-                bindings.extend(upper.map(|upper| (upper, Binding { shift: true, ..binding })));
+                // A Shift key has no upper case of its own.
+                let shifted =
+                    Some(Binding { shift: true, ..binding }).filter(|shifted| !shifted.holds_itself());
+                bindings.extend(upper.zip(shifted));
             }
             Err(fault) if problems.len() < MAX_PROBLEMS => problems.push(Problem { line: number, fault }),
             Ok(None) | Err(_) => {}
@@ -140,6 +143,13 @@ mod tests {
                 (9, Fault::HoldsItself),
             ]
         );
+    }
+
+    #[test]
+    fn a_shift_key_is_not_held_for_the_upper_case_of_itself() {
+        let (bindings, problems) = parse("a 0x2a addupper\n");
+        assert_eq!(bindings, [(0x61, Binding::plain(Key::SHIFT_LEFT))]);
+        assert_eq!(problems, []);
     }
 
     #[test]
