@@ -41,7 +41,7 @@ def read(path, offset, size, target):
 def write(path, offset, source):
     """Puts a file's content into a disk, from `offset` on."""
     size = pathlib.Path(source).stat().st_size
-    run("qemu-img", "convert", "-n", "-f", "raw", source, "--target-image-opts", _slice(path, offset, size))
+    run("qemu-img", "convert", "--force-share", "-n", "-f", "raw", source, "--target-image-opts", _slice(path, offset, size))
 
 
 def partitions(path):
