@@ -39,7 +39,14 @@ impl Owner {
                 match failure {
                     // Somebody else has given it up in our place.
                     Some(why) if choice.bad == Some(other) => self.rolled_back(why).await,
-                    _ => self.set_phase(self.idle()).await,
+                    _ => {
+                        let phase = self.idle();
+                        // The log of today tells it, too: who judged it wrote into that of another start.
+                        if let Phase::RolledBack { version, reason } = &phase {
+                            log::warn!("release {version} was tried and is rolled back: {reason}");
+                        }
+                        self.set_phase(phase).await;
+                    }
                 }
             }
             Standing::Pending => self.set_phase(self.ready(&choice).await).await,
