@@ -4,7 +4,7 @@ use std::{
     net::IpAddr,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::{Access, Allowed, Login},
-    cache::{Basis, Cache},
+    cache::{Basis, Cache, SETTLE},
     carrier::{Carrier, Peer, Presented, credentials},
     clock::Clock,
     error::{Denied, Error, random},
@@ -27,6 +27,7 @@ use crate::{
     ledger::{Ledger, Outcome},
     origin::{self, Origin, Seen},
     peer::{PeerRules, SystemAccounts},
+    role::{Role, Roles},
     service::Service,
     session::{SavedSessions, Session, SessionEnd, Sessions, Token, lifetime},
     syntax,
@@ -37,8 +38,11 @@ use crate::{
 /// How the guard works.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where sessions and counters are kept (`sessions.json`, `throttle.json`); made when missing.
+    /// Where sessions and counters are kept (`sessions.json`, `throttle.json`), and who has which role (`roles`); made
+    /// when missing.
     pub state_dir: PathBuf,
+    /// The role of users whom the file of roles does not name (`auth.role`).
+    pub role: Role,
     /// The longest lifetime of a session; zero = without end (`auth.expire`).
     pub expire: Duration,
     /// Whether an open WebSocket keeps its session alive (`auth.extend`).
@@ -61,6 +65,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             state_dir: PathBuf::from("/var/lib/kvmd/kvmd"),
+            role: Role::Admin,
             expire: Duration::ZERO,
             extend: false,
             totp_secret: PathBuf::from("/var/lib/kvmd/kvmd/totp.secret"),
@@ -104,6 +109,7 @@ impl Auth {
         let guard = Arc::new(Guard::new(settings, service, clock)?);
         // Passwords may have been changed while nobody looked.
         guard.judge_sessions();
+        guard.read_roles();
         let task = tokio::spawn(keeper::keep(Arc::clone(&guard), stop));
         Ok((Self(Mode::Guarded(guard)), task))
     }
@@ -206,6 +212,30 @@ impl Auth {
         Ok(count)
     }
 
+    /// Every session there is, the oldest first.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<Session> {
+        let Mode::Guarded(guard) = &self.0 else { return Vec::new() };
+        lock(&guard.sessions).all(guard.clock.now().boot_ms())
+    }
+
+    /// Ends this session alone. Answers whether it was still there, when its end is on the disk.
+    ///
+    /// # Errors
+    /// As [`Auth::logout`].
+    pub async fn end(&self, session: &Session) -> Result<bool, Denied> {
+        let Mode::Guarded(guard) = &self.0 else { return Ok(false) };
+        let (ended, change) = {
+            let mut sessions = lock(&guard.sessions);
+            (sessions.end_one(session), sessions.changes())
+        };
+        let count = guard.announce(ended.into_iter().collect());
+        if count > 0 {
+            guard.settle(change).await.map_err(Denied::Failed)?;
+        }
+        Ok(count > 0)
+    }
+
     /// Keeps a session alive while a WebSocket opened with it lives (with `extend`; otherwise this changes nothing).
     #[must_use]
     pub fn hold(&self, session: &Session) -> Hold {
@@ -224,6 +254,16 @@ impl Auth {
         match &self.0 {
             Mode::Open => broadcast::channel(1).1,
             Mode::Guarded(guard) => guard.ended.subscribe(),
+        }
+    }
+
+    /// What who passes by this right may do. Ask anew for each thing somebody does: roles change while sockets are open.
+    #[must_use]
+    pub fn role(&self, access: &Access) -> Role {
+        match (&self.0, access) {
+            (Mode::Open, _) | (_, Access::Open | Access::Peer(_)) => Role::Admin,
+            (Mode::Guarded(guard), Access::Password { user, .. }) => guard.role(user),
+            (Mode::Guarded(guard), Access::Session(session)) => guard.role(&session.user),
         }
     }
 
@@ -268,6 +308,12 @@ struct Verdict {
     valid_for: Duration,
 }
 
+/// The roles, and the file they were read from as it was then; none when there was none.
+struct Known {
+    roles: Roles,
+    seen: Option<Seen>,
+}
+
 pub(crate) struct Guard {
     settings: Settings,
     service: Arc<dyn Service>,
@@ -275,6 +321,7 @@ pub(crate) struct Guard {
     sessions: Mutex<Sessions>,
     throttle: Mutex<Throttle>,
     cache: Mutex<Cache>,
+    roles: RwLock<Known>,
     checks: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     ended: broadcast::Sender<SessionEnd>,
@@ -321,6 +368,7 @@ impl Guard {
             sessions: Mutex::new(sessions),
             throttle: Mutex::new(throttle),
             cache: Mutex::new(Cache::new()?),
+            roles: RwLock::new(Known { roles: Roles::all(Role::Viewer), seen: None }),
             checks: Arc::new(Semaphore::new(settings.checks_at_once.max(1))),
             waiting: Arc::new(Semaphore::new(settings.checks_waiting.max(1))),
             ended: broadcast::channel(NEWS).0,
@@ -534,6 +582,26 @@ impl Guard {
                 }
             }
         }
+    }
+
+    fn role(&self, user: &str) -> Role {
+        self.roles.read().unwrap_or_else(PoisonError::into_inner).roles.of(user)
+    }
+
+    /// Reads who has which role, when the file has changed. Until it can be read, everybody has the least.
+    pub(crate) fn read_roles(&self) {
+        let path = self.settings.state_dir.join("roles");
+        let stamp = Stamp::of(&path);
+        if self.roles.read().unwrap_or_else(PoisonError::into_inner).seen == Some(Seen::At(stamp)) {
+            return;
+        }
+        let roles = Roles::read(&path, self.settings.role).unwrap_or_else(|error| {
+            log::error!("Everybody may only look until this is mended: {error}");
+            Roles::all(Role::Viewer)
+        });
+        let settled = stamp.is_none_or(|stamp| stamp.settled(self.clock.now().wall, SETTLE));
+        let seen = Some(if settled { Seen::At(stamp) } else { Seen::Never });
+        *self.roles.write().unwrap_or_else(PoisonError::into_inner) = Known { roles, seen };
     }
 
     /// Waits until a change is on the disk, but not for ever on a disk that hangs.

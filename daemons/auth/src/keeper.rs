@@ -87,9 +87,11 @@ async fn expire(guard: &Guard, stop: &CancellationToken) {
     }
 }
 
-/// Sessions whose password was changed end.
+/// Sessions whose password was changed end; roles that were changed count.
 async fn judge(guard: &Arc<Guard>, stop: &CancellationToken) {
     while stop.run_until_cancelled(tokio::time::sleep(JUDGE_EVERY)).await.is_some() {
+        // Looking at one file costs less than a thread that does so.
+        guard.read_roles();
         if guard.has_sessions() {
             let guard = Arc::clone(guard);
             // A panic in it would be one of the service's: the next second is another try.

@@ -21,7 +21,10 @@
 //!   (module `origin`).
 //! - An unknown user costs the same time as a known one.
 //!
-//! What it does not do: HTTP (headers come in as bytes, refusals go out as [`Denied`]), roles, an audit log.
+//! What somebody may do who is in is the [`Role`]'s matter: [`Auth::role`] says which one a request has.
+//!
+//! What it does not do: HTTP (headers come in as bytes, refusals go out as [`Denied`]), an audit log, or know which role
+//! which request needs.
 //! Other credential services than htpasswd (HTTP, LDAP, PAM, RADIUS) are to be [`Service`]s behind [`Split`].
 
 mod access;
@@ -37,6 +40,7 @@ mod keeper;
 mod ledger;
 mod origin;
 mod peer;
+mod role;
 mod service;
 mod session;
 pub mod strength;
@@ -49,6 +53,7 @@ pub use carrier::{Carrier, Peer, Presented, Via, cookie, credentials};
 pub use error::{Denied, Error};
 pub use guard::{Auth, Hold, Settings};
 pub use peer::{Accounts, Group, PeerRules, SystemAccounts};
+pub use role::{Role, Roles, UnknownRole};
 pub use service::{Credential, Forbidden, Htpasswd, Service, Split};
 pub use session::{Session, SessionEnd, Token};
 pub use syntax::Invalid;

@@ -67,6 +67,19 @@ impl Session {
     pub fn has_ended(&self) -> bool {
         self.ended.is_cancelled()
     }
+
+    /// What it may be called in an address: 16 hex digits that say nothing of its token, and are still its own after
+    /// a restart of the daemon (the number is not).
+    #[must_use]
+    pub fn name(&self) -> String {
+        name(&self.hash)
+    }
+}
+
+/// Of another hash than the one that is looked up: what is shown of it leads nowhere.
+fn name(hash: &Hash) -> String {
+    let digest = Sha256::digest([b"session name ".as_slice(), hash].concat());
+    hex::encode(&digest[..8])
 }
 
 /// News of a session that has ended.
@@ -98,6 +111,10 @@ impl Entry {
     fn new(user: Arc<str>, lifetime: Option<i64>, deadline: Option<i64>) -> Self {
         let ended = CancellationToken::new();
         Self { id: 0, user, lifetime, deadline, holds: 0, ended, fingerprint: None, seen: Seen::Never }
+    }
+
+    fn shown(&self, hash: Hash) -> Session {
+        Session { id: self.id, user: Arc::clone(&self.user), ended: self.ended.clone(), hash }
     }
 }
 
@@ -200,12 +217,20 @@ impl Sessions {
     pub(crate) fn find(&self, token: &str, now: i64) -> Option<Session> {
         let hash = hash(token);
         let entry = self.entries.get(&hash)?;
-        (!self.is_over(entry, now)).then(|| Session {
-            id: entry.id,
-            user: Arc::clone(&entry.user),
-            ended: entry.ended.clone(),
-            hash,
-        })
+        (!self.is_over(entry, now)).then(|| entry.shown(hash))
+    }
+
+    /// Every session that is not over, the oldest first.
+    pub(crate) fn all(&self, now: i64) -> Vec<Session> {
+        let living = self.entries.iter().filter(|(_, entry)| !self.is_over(entry, now));
+        let mut all: Vec<Session> = living.map(|(hash, entry)| entry.shown(*hash)).collect();
+        all.sort_unstable_by_key(|session| session.id);
+        all
+    }
+
+    /// Ends this one alone.
+    pub(crate) fn end_one(&mut self, session: &Session) -> Option<SessionEnd> {
+        self.end(&session.hash)
     }
 
     fn is_over(&self, entry: &Entry, now: i64) -> bool {
@@ -383,6 +408,22 @@ mod tests {
         assert!(seen.has_ended());
         assert!(sessions.find(one.as_str(), 0).is_none());
         assert!(sessions.find(other.as_str(), 0).is_some());
+    }
+
+    #[test]
+    fn one_session_can_be_ended_alone_and_is_known_by_a_name_that_is_not_its_token() {
+        let mut sessions = Sessions::new(10, false);
+        let one = opened(&mut sessions, "admin", None, 0);
+        let two = opened(&mut sessions, "admin", secs(1), 0);
+        let [first, second] = &sessions.all(0)[..] else { panic!("two sessions") };
+        assert_eq!((first.name().len(), first.name() == second.name()), (16, false));
+        assert!(!one.as_str().contains(&first.name()));
+        assert!(!hex::encode(first.hash).contains(&first.name()));
+        assert_eq!(sessions.all(1_000).len(), 1, "what is over is not listed");
+        let first = first.clone();
+        assert_eq!(sessions.end_one(&first).map(|end| end.id), Some(first.id));
+        assert!(first.has_ended() && sessions.end_one(&first).is_none());
+        assert!(sessions.find(one.as_str(), 0).is_none() && sessions.find(two.as_str(), 0).is_some());
     }
 
     #[test]
