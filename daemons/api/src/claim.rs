@@ -19,7 +19,7 @@ use actix_web::{
     http::header,
     web::{self, Data},
 };
-use auth::{Auth, Login, Net, file::Stamp, htpasswd::Entries};
+use auth::{Auth, Login, Net, Role, file::Stamp, htpasswd::Entries};
 use client::{
     supervisor::Supervisor,
     system::{Ask, ClaimCheck, Secret, Told, rule},
@@ -41,7 +41,7 @@ use tokio::sync::OwnedMutexGuard;
 pub const ROUTES: &[Entry] = &[
     Entry::get("/system/claim", || web::to(show)).needs(Need::NoOwner),
     Entry::post("/system/claim", || web::to(claim)).needs(Need::NoOwner),
-    Entry::post("/system/language", || web::to(set_language)),
+    Entry::post("/system/language", || web::to(set_language)).by(Role::Admin),
 ];
 
 /// Languages that the pages speak.

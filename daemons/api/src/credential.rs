@@ -12,7 +12,7 @@ use actix_web::{
     http::{StatusCode, header},
     web::{self, Data},
 };
-use auth::{Auth, Login};
+use auth::{Auth, Login, Role};
 use bytes::Bytes;
 use futures_util::stream;
 use model::check;
@@ -21,7 +21,7 @@ use std::{collections::HashMap, time::Duration};
 /// Rows of this subsystem.
 pub const ROUTES: &[Entry] = &[
     Entry::post("/auth/login", || web::to(login)).needs(Need::Nothing),
-    Entry::post("/auth/logout", || web::to(logout)).needs(Need::Credentials),
+    Entry::post("/auth/logout", || web::to(logout)).needs(Need::Credentials).by(Role::Viewer),
     Entry::get("/auth/check", || web::to(check_access)).needs(Need::Credentials),
 ];
 

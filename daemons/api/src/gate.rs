@@ -1,17 +1,23 @@
-//! The gate in front of every route: who asks (section 5.1), and from which page.
+//! The gate in front of every route: who asks (section 5.1), from which page, and with what right.
 //!
 //! What the gate finds stays with the request: [`auth::Access`] for handlers, [`Tag`] for the access log.
 
-use crate::{claim::Claim, failure::Failure, peer::UnixPeer, routes::Need};
+use crate::{
+    claim::Claim,
+    failure::Failure,
+    peer::UnixPeer,
+    query::Query,
+    routes::{Entry, Need},
+};
 use actix_web::{
     Error, HttpMessage, HttpRequest, ResponseError,
     body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
-    http::{Method, header},
+    http::header,
     middleware::Next,
     web::Data,
 };
-use auth::{Access, Auth, Presented};
+use auth::{Access, Auth, Presented, Role};
 use model::ErrorClass;
 use std::net::IpAddr;
 
@@ -23,16 +29,16 @@ pub struct Tag(pub String);
 pub async fn guard<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
-    need: Need,
+    row: Entry,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    if need == Need::NoOwner {
+    if row.need == Need::NoOwner {
         return Ok(next.call(request).await?.map_into_boxed_body());
     }
     if !is_owned(request.request()) {
         return Ok(request.into_response(not_claimed().error_response()));
     }
-    if need != Need::Nothing
-        && let Err(failure) = admit(request.request(), need).await
+    if row.need != Need::Nothing
+        && let Err(failure) = admit(request.request(), &row).await
     {
         return Ok(request.into_response(failure.error_response()));
     }
@@ -59,13 +65,24 @@ fn peer(request: &HttpRequest, need: Need) -> Option<auth::Peer> {
     request.app_data::<Data<Auth>>()?.peer_user(unix.uid, &unix.gids)
 }
 
-async fn admit(request: &HttpRequest, need: Need) -> Result<(), Failure> {
-    let access = authorize(request, need).await?;
+async fn admit(request: &HttpRequest, row: &Entry) -> Result<(), Failure> {
+    let access = authorize(request, row.need).await?;
+    let (role, changes) = row.asks(&Query::parse(request.query_string()));
+    let allowed = allow(request, &access, role);
     request.extensions_mut().insert(access);
-    if changes_something(request) && !from_our_page(request) {
+    if (changes || request.headers().contains_key(header::UPGRADE)) && !from_our_page(request) {
         return Err(Failure::forbidden());
     }
-    Ok(())
+    allowed
+}
+
+/// Refuses who passed by this right and has not this role. For handlers whose parameters ask for more than their row.
+pub fn allow(request: &HttpRequest, access: &Access, role: Role) -> Result<(), Failure> {
+    let auth = request.app_data::<Data<Auth>>().ok_or_else(|| Failure::internal("no guard is installed"))?;
+    if auth.role(access) >= role {
+        return Ok(());
+    }
+    Err(Failure::new(ErrorClass::Forbidden, format!("Forbidden: this needs the role {role}")))
 }
 
 /// By what right the request passes, which is also noted for the access log. The kernel's word counts only where
@@ -103,11 +120,6 @@ pub fn token(request: &HttpRequest) -> Option<&[u8]> {
 /// The client's network address; none on the unix socket.
 pub fn address(request: &HttpRequest) -> Option<IpAddr> {
     request.peer_addr().map(|peer| peer.ip().to_canonical())
-}
-
-fn changes_something(request: &HttpRequest) -> bool {
-    !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
-        || request.headers().contains_key(header::UPGRADE)
 }
 
 /// Whether the page that made the request is ours. Programs send no `Origin`, browsers always do where it matters.

@@ -10,7 +10,7 @@ use actix_web::{
     HttpMessage, HttpRequest, HttpResponse,
     web::{self, Data},
 };
-use auth::Access;
+use auth::{Access, Role};
 use bytes::Bytes;
 use futures_util::{FutureExt, stream};
 use journal::{Reader, Records, format_line};
@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Rows of this subsystem.
-pub const ROUTES: &[Entry] = &[Entry::get("/log", || web::to(get))];
+pub const ROUTES: &[Entry] = &[Entry::get("/log", || web::to(get)).by(Role::Operator)];
 
 /// Where the log is read, if it may be read at all.
 #[derive(Clone)]

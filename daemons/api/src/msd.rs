@@ -13,6 +13,7 @@ use actix_web::{
     http::header,
     web::{self, Data},
 };
+use auth::Role;
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use model::{check, msd as wire};
@@ -26,7 +27,7 @@ pub const ROUTES: &[Entry] = &[
     Entry::get("/msd", || web::to(state)),
     Entry::post("/msd/set_params", || web::to(set_params)),
     Entry::post("/msd/set_connected", || web::to(set_connected)),
-    Entry::get("/msd/read", || web::to(read)),
+    Entry::get("/msd/read", || web::to(read)).by(Role::Operator),
     Entry::post("/msd/write", || web::to(write)),
     Entry::post("/msd/remove", || web::to(remove)),
     Entry::post("/msd/reset", || web::to(reset)),

@@ -1,14 +1,19 @@
-//! The route table: every path of the API with its method and who may come, as data.
+//! The route table: every path with its method, who may come and with what right, as data.
 //!
 //! Each subsystem file exports its rows; this file registers them and answers for paths and methods that are in no
-//! row. A test walks the same table and asks every route without a session.
+//! row. Tests walk the same table ([`everything`]) and ask every route without a session, with less than its role, and
+//! from another site's page.
+//!
+//! What only tells needs a [`Role::Viewer`], what changes something a [`Role::Operator`], unless its row says otherwise:
+//! no row is without a role. What changes the appliance itself says [`Role::Admin`].
 
-use crate::{answer, gate};
+use crate::{answer, gate, query::Query};
 use actix_web::{
     HttpRequest, HttpResponse, Resource, Route,
     http::{Method, StatusCode, header},
     web,
 };
+use auth::Role;
 use std::collections::BTreeMap;
 
 /// Who may come.
@@ -33,34 +38,78 @@ pub struct Entry {
     pub path: &'static str,
     /// Who may come.
     pub need: Need,
+    /// What who comes must be allowed to do.
+    pub role: Role,
+    /// The switch in the query with which a row whose method only tells changes something all the same, for operators.
+    pub changes_with: Option<&'static str>,
     route: fn() -> Route,
 }
 
 impl std::fmt::Debug for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {} ({:?})", self.method, self.path, self.need)
+        write!(f, "{} {} ({:?}, {})", self.method, self.path, self.need, self.role)
     }
 }
 
 impl Entry {
     pub(crate) const fn get(path: &'static str, route: fn() -> Route) -> Self {
-        Self { method: "GET", path, need: Need::Anyone, route }
+        Self::row("GET", path, route)
     }
 
     pub(crate) const fn post(path: &'static str, route: fn() -> Route) -> Self {
-        Self { method: "POST", path, need: Need::Anyone, route }
+        Self::row("POST", path, route)
     }
 
     pub(crate) const fn delete(path: &'static str, route: fn() -> Route) -> Self {
-        Self { method: "DELETE", path, need: Need::Anyone, route }
+        Self::row("DELETE", path, route)
     }
 
     pub(crate) const fn head(path: &'static str, route: fn() -> Route) -> Self {
-        Self { method: "HEAD", path, need: Need::Anyone, route }
+        Self::row("HEAD", path, route)
     }
 
     pub(crate) const fn options(path: &'static str, route: fn() -> Route) -> Self {
-        Self { method: "OPTIONS", path, need: Need::Anyone, route }
+        Self::row("OPTIONS", path, route)
+    }
+
+    const fn row(method: &'static str, path: &'static str, route: fn() -> Route) -> Self {
+        let role = match method.as_bytes() {
+            b"GET" | b"HEAD" | b"OPTIONS" => Role::Viewer,
+            _ => Role::Operator,
+        };
+        Self { method, path, need: Need::Anyone, role, changes_with: None, route }
+    }
+
+    /// Another role than what the method needs.
+    pub(crate) const fn by(self, role: Role) -> Self {
+        Self { role, ..self }
+    }
+
+    pub(crate) const fn changes_with(self, switch: &'static str) -> Self {
+        Self { changes_with: Some(switch), ..self }
+    }
+
+    /// The role that this query needs, and whether it changes something. A switch that is neither on nor off counts as
+    /// on: what it means is for the handler to refuse.
+    #[must_use]
+    pub fn asks(&self, query: &Query) -> (Role, bool) {
+        let on = |switch| query.get(switch).is_some_and(|raw| model::check::boolean(raw) != Ok(false));
+        if self.changes_with.is_some_and(on) {
+            return (self.role.max(Role::Operator), true);
+        }
+        (self.role, !self.is_safe())
+    }
+
+    /// Whether the method alone says that nothing is changed.
+    #[must_use]
+    pub fn is_safe(&self) -> bool {
+        matches!(self.method, "GET" | "HEAD" | "OPTIONS")
+    }
+
+    /// What of the appliance the row belongs to: the first part of its path.
+    #[must_use]
+    pub fn subsystem(&self) -> &'static str {
+        self.path.split('/').find(|part| !part.is_empty()).unwrap_or("")
     }
 
     pub(crate) const fn needs(self, need: Need) -> Self {
@@ -68,15 +117,15 @@ impl Entry {
     }
 
     fn route(&self) -> Route {
-        let need = self.need;
+        let row = *self;
         let method = Method::from_bytes(self.method.as_bytes()).unwrap_or(Method::GET);
         (self.route)()
             .method(method)
-            .wrap(actix_web::middleware::from_fn(move |request, next| gate::guard(request, next, need)))
+            .wrap(actix_web::middleware::from_fn(move |request, next| gate::guard(request, next, row)))
     }
 }
 
-/// Every row, in the order of the contract.
+/// Every row below `/api`, in the order of the contract.
 pub fn all() -> impl Iterator<Item = &'static Entry> {
     [
         crate::claim::ROUTES,
@@ -95,6 +144,17 @@ pub fn all() -> impl Iterator<Item = &'static Entry> {
     ]
     .into_iter()
     .flatten()
+}
+
+/// Every row that is not below `/api`.
+pub fn outside() -> impl Iterator<Item = &'static Entry> {
+    [crate::streamer::STREAM_ROUTES].into_iter().flatten()
+}
+
+/// Every row there is, and its path as the network sees it.
+pub fn everything() -> impl Iterator<Item = (String, &'static Entry)> {
+    let below = all().map(|row| (format!("/api{}", row.path), row));
+    below.chain(outside().map(|row| (row.path.to_owned(), row)))
 }
 
 /// Registers the table below `prefix` (empty on the unix socket, `/api` elsewhere).
@@ -166,10 +226,36 @@ mod tests {
     }
 
     #[test]
+    fn what_changes_the_appliance_itself_needs_an_admin() {
+        let open = ["/system/claim"];
+        let own = |row: &&Entry| matches!(row.subsystem(), "system" | "tokens" | "audit" | "users");
+        for row in all().filter(own).filter(|row| !row.is_safe() && !open.contains(&row.path)) {
+            assert_eq!(row.role, Role::Admin, "{row:?}");
+        }
+    }
+
+    #[test]
+    fn a_viewer_changes_nothing_but_its_own_session() {
+        let changes = everything().filter(|(_, row)| !row.is_safe() && row.role == Role::Viewer);
+        assert_eq!(changes.map(|(path, _)| path).collect::<Vec<_>>(), ["/api/auth/logout"]);
+    }
+
+    #[test]
     fn only_the_login_and_the_way_to_an_owner_are_open() {
         let open = |need| all().filter(|row| row.need == need).map(|row| row.path).collect::<Vec<_>>();
         assert_eq!(open(Need::Nothing), ["/auth/login"]);
         assert_eq!(open(Need::NoOwner), ["/system/claim"; 2]);
+    }
+
+    #[test]
+    fn a_picture_that_is_kept_needs_an_operator() {
+        let row = all().find(|row| row.path == "/streamer/snapshot" && row.is_safe()).unwrap();
+        for query in ["", "load=1", "save=0", "save=false"] {
+            assert_eq!(row.asks(&Query::parse(query)), (Role::Viewer, false), "{query}");
+        }
+        for query in ["save=1", "save=on", "save=true", "save=", "save=maybe"] {
+            assert_eq!(row.asks(&Query::parse(query)), (Role::Operator, true), "{query}");
+        }
     }
 
     proptest! {

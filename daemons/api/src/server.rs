@@ -203,7 +203,7 @@ fn face(handles: Handles) -> impl FnOnce(&mut web::ServiceConfig) {
             routes::configure(api, "");
             api.default_service(web::to(routes::unknown));
         }));
-        routes::register(app, "", streamer::STREAM_ROUTES.iter());
+        routes::register(app, "", routes::outside());
         app.default_service(web::to(pages::page));
     }
 }

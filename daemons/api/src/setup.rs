@@ -32,7 +32,7 @@ use actix_web::web::Data;
 use anyhow::Context;
 use auth::Auth;
 use client::supervisor::Supervisor;
-use config::{AtxType, AuthExternalType, AuthInternalType, Config, HidType, Layout, MsdType};
+use config::{AtxType, AuthExternalType, AuthInternalType, Config, HidType, Layout, MsdType, UserRole};
 use life::ListenFds;
 use model::streamer::{Features, Limits, Params, Range};
 use std::{
@@ -218,6 +218,11 @@ fn start_auth(config: &Config, layout: &Layout, start: &mut Start<'_>) -> anyhow
     };
     let guard = auth::Settings {
         state_dir: layout.kvmd_state(),
+        role: match settings.role {
+            UserRole::Viewer => auth::Role::Viewer,
+            UserRole::Operator => auth::Role::Operator,
+            UserRole::Admin => auth::Role::Admin,
+        },
         expire: settings.expire,
         extend: settings.extend,
         totp_secret: settings.totp.secret.file.clone().unwrap_or_default(),

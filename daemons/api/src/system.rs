@@ -23,6 +23,7 @@ use actix_web::{
     HttpResponse,
     web::{self, Data},
 };
+use auth::Role;
 use client::{
     supervisor::{Error, Supervisor},
     system::{Ask, Network, State, Told},
@@ -38,15 +39,15 @@ use tokio_util::sync::CancellationToken;
 /// Rows of this subsystem.
 pub const ROUTES: &[Entry] = &[
     Entry::get("/system", || web::to(show)),
-    Entry::post("/system/hostname", || web::to(hostname)),
-    Entry::post("/system/timezone", || web::to(timezone)),
-    Entry::post("/system/ssh_keys", || web::to(ssh_keys)),
-    Entry::post("/system/ssh_password_login", || web::to(ssh_password_login)),
-    Entry::post("/system/network", || web::to(network)),
-    Entry::post("/system/network/confirm", || web::to(confirm_network)),
-    Entry::post("/system/network/undo", || web::to(undo_network)),
-    Entry::post("/system/reboot", || web::to(reboot)),
-    Entry::post("/system/factory_reset", || web::to(factory_reset)),
+    Entry::post("/system/hostname", || web::to(hostname)).by(Role::Admin),
+    Entry::post("/system/timezone", || web::to(timezone)).by(Role::Admin),
+    Entry::post("/system/ssh_keys", || web::to(ssh_keys)).by(Role::Admin),
+    Entry::post("/system/ssh_password_login", || web::to(ssh_password_login)).by(Role::Admin),
+    Entry::post("/system/network", || web::to(network)).by(Role::Admin),
+    Entry::post("/system/network/confirm", || web::to(confirm_network)).by(Role::Admin),
+    Entry::post("/system/network/undo", || web::to(undo_network)).by(Role::Admin),
+    Entry::post("/system/reboot", || web::to(reboot)).by(Role::Admin),
+    Entry::post("/system/factory_reset", || web::to(factory_reset)).by(Role::Admin),
 ];
 
 /// How often the system is looked at while somebody is there. It may be changed from a shell.

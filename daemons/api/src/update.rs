@@ -26,6 +26,7 @@ use actix_web::{
     http::header,
     web::{self, Data},
 };
+use auth::Role;
 use client::{
     supervisor::{Error, Supervisor},
     update::{Ask, Kind, Phase, Source, State, Told},
@@ -36,10 +37,10 @@ use serde_json::json;
 /// Rows of this subsystem.
 pub const ROUTES: &[Entry] = &[
     Entry::get("/system/update", || web::to(state)),
-    Entry::post("/system/update/upload", || web::to(receive)),
-    Entry::post("/system/update/install", || web::to(install)),
-    Entry::post("/system/update/reboot", || web::to(reboot)),
-    Entry::post("/system/update/rollback", || web::to(rollback)),
+    Entry::post("/system/update/upload", || web::to(receive)).by(Role::Admin),
+    Entry::post("/system/update/install", || web::to(install)).by(Role::Admin),
+    Entry::post("/system/update/reboot", || web::to(reboot)).by(Role::Admin),
+    Entry::post("/system/update/rollback", || web::to(rollback)).by(Role::Admin),
 ];
 
 async fn state(supervisor: Data<Supervisor>, uploads: Data<Uploads>) -> Answer {

@@ -308,10 +308,10 @@ struct Verdict {
     valid_for: Duration,
 }
 
-/// The roles, and the file they were read from as it was then; none when there was none.
+/// The roles, and when they were read.
 struct Known {
     roles: Roles,
-    seen: Option<Seen>,
+    seen: Seen,
 }
 
 pub(crate) struct Guard {
@@ -368,7 +368,7 @@ impl Guard {
             sessions: Mutex::new(sessions),
             throttle: Mutex::new(throttle),
             cache: Mutex::new(Cache::new()?),
-            roles: RwLock::new(Known { roles: Roles::all(Role::Viewer), seen: None }),
+            roles: RwLock::new(Known { roles: Roles::all(Role::Viewer), seen: Seen::Never }),
             checks: Arc::new(Semaphore::new(settings.checks_at_once.max(1))),
             waiting: Arc::new(Semaphore::new(settings.checks_waiting.max(1))),
             ended: broadcast::channel(NEWS).0,
@@ -592,7 +592,7 @@ impl Guard {
     pub(crate) fn read_roles(&self) {
         let path = self.settings.state_dir.join("roles");
         let stamp = Stamp::of(&path);
-        if self.roles.read().unwrap_or_else(PoisonError::into_inner).seen == Some(Seen::At(stamp)) {
+        if self.roles.read().unwrap_or_else(PoisonError::into_inner).seen == Seen::At(stamp) {
             return;
         }
         let roles = Roles::read(&path, self.settings.role).unwrap_or_else(|error| {
@@ -600,7 +600,7 @@ impl Guard {
             Roles::all(Role::Viewer)
         });
         let settled = stamp.is_none_or(|stamp| stamp.settled(self.clock.now().wall, SETTLE));
-        let seen = Some(if settled { Seen::At(stamp) } else { Seen::Never });
+        let seen = if settled { Seen::At(stamp) } else { Seen::Never };
         *self.roles.write().unwrap_or_else(PoisonError::into_inner) = Known { roles, seen };
     }
 

@@ -18,7 +18,7 @@ mod streamer;
 
 pub use auth::{
     Auth, AuthClaim, AuthExternal, AuthExternalType, AuthInternal, AuthInternalType, Throttle, Totp,
-    TotpSecret, Usc,
+    TotpSecret, Usc, UserRole,
 };
 pub use device::{
     Atx, AtxType, Fan, Hw, Info, LogReader, Msd, MsdType, Ocr, Prometheus, PrometheusAuth, Snapshot, Switch,

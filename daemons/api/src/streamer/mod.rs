@@ -31,7 +31,7 @@ pub const ROUTES: &[Entry] = &[
     Entry::get("/streamer", || web::to(state)),
     Entry::post("/streamer/set_params", || web::to(set_params)),
     Entry::post("/streamer/reset", || web::to(reset)),
-    Entry::get("/streamer/snapshot", || web::to(take_snapshot)),
+    Entry::get("/streamer/snapshot", || web::to(take_snapshot)).changes_with("save"),
     Entry::delete("/streamer/snapshot", || web::to(forget_snapshot)),
     Entry::get("/streamer/ocr", || web::to(ocr_state)),
     Entry::get("/streamer/edid", || web::to(edid::show)),

@@ -28,9 +28,23 @@ section! {
         totp: Totp,
         /// What stops guessing. Our own.
         throttle: Throttle,
+        /// What users may do whom the file of roles (`kvmctl role`) does not name. Our own.
+        role: UserRole = UserRole::Admin => choice(),
         /// Whether an appliance that has no user yet waits to be claimed with the code on its console, instead of letting
         /// nobody in. Our own.
         claim: AuthClaim = AuthClaim::Auto => choice(),
+    }
+}
+
+choices! {
+    /// What somebody may do who may come in.
+    pub enum UserRole {
+        /// Look at the screen and every state.
+        Viewer = "viewer",
+        /// Work with the target as well: keys, mouse, power, drive, switches.
+        Operator = "operator",
+        /// Change the appliance itself as well.
+        Admin = "admin",
     }
 }
 
