@@ -104,7 +104,7 @@ tryboot=false failures=0
 while [ $failures -lt 3 ]; do
     : >"$work/serial"
     began=$(now) last=$began answered=false
-    stages=('kernel:kvmd-boot: slot' 'initramfs:Welcome to\|systemd.*running in system mode' 'systemd:Starting.*kvmd-supervisor')
+    stages=('kernel:kvmd-boot: slot' 'initramfs:Welcome to\|systemd.*running in system mode' 'systemd:kvmd-boot: supervisor\|Started.*kvmd-supervisor' 'supervisor:kvmd-boot: kvmd\|Started.*kvmd-supervisor')
     start || { failures=$((failures + 1)); continue; }
     failures=0
     say "started (console: $serial); this takes a minute or two"

@@ -158,7 +158,8 @@ pub struct State {
     pub claimed: bool,
     /// Whether what it had kept was lost, and it runs without keeping anything.
     pub data_lost: bool,
-    /// Seconds since power on at which stages of the start ended, as the start itself wrote them down.
+    /// When the stages of the start began, by the kernel's clock: `initramfs`, `systemd`, `supervisor`, `kvmd`, and `ready`, when
+    /// all services answered for the first time. What firmware and boot loader took is in none of them.
     pub stages: Vec<Stage>,
     /// Who may come by SSH.
     pub ssh: Ssh,
@@ -186,7 +187,7 @@ pub struct Release {
 pub struct Stage {
     /// Which.
     pub name: String,
-    /// When it ended, in milliseconds of the kernel's clock.
+    /// When it began, in milliseconds of the kernel's clock.
     pub at_ms: u64,
 }
 

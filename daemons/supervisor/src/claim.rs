@@ -230,15 +230,24 @@ fn on_card(card: &Path, work: impl FnOnce(&Path) -> std::io::Result<()>) -> std:
     open.close()
 }
 
-/// Says a line on the console, where that takes it at once.
+/// Says something on the console that a person there should notice, where that takes it at once.
 ///
 /// # Errors
 ///
 /// The kernel's words.
 pub fn say(console: &Path, text: &str) -> std::io::Result<()> {
+    line(console, &format!("\r\n{text}\r\n"))
+}
+
+/// Writes a line on the console, where that takes it at once.
+///
+/// # Errors
+///
+/// The kernel's words.
+pub fn line(console: &Path, text: &str) -> std::io::Result<()> {
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let mut console = fs::OpenOptions::new().write(true).custom_flags(flags.bits()).open(console)?;
-    console.write_all(format!("\r\n{text}\r\n\r\n").as_bytes())
+    let mut console = fs::OpenOptions::new().append(true).custom_flags(flags.bits()).open(console)?;
+    console.write_all(format!("{text}\r\n").as_bytes())
 }
 
 /// A new code.

@@ -162,6 +162,7 @@ async fn supervise(
     };
     let (tools, jobs) = Tools::new();
     let system = System::new(Root::new("/"), &layout, &config, tools.clone());
+    system.stage("supervisor");
     system.first();
     preseed::apply(&system, &layout, &config, &accounts);
     let storage = find_storage(&layout, &config, &accounts);
@@ -187,7 +188,7 @@ async fn supervise(
     let serving = tokio::spawn(control::serve(listener, Policy::new(&accounts, &config.supervisor), calls));
 
     let url = flags.print_url.then(|| appliance.url());
-    let renewing = Rc::clone(&appliance);
+    let (renewing, ready) = (Rc::clone(&appliance), system.clone());
     let parts = Parts {
         life,
         accounts,
@@ -203,9 +204,13 @@ async fn supervise(
         updates: Updates::start(&config, &appliance, tools).await,
         jobs,
         renew: Box::new(move || renewing.renew()),
-        on_ready: Box::new(move || url.iter().for_each(|url| print(url))),
+        on_ready: Box::new(move || {
+            ready.stage("ready");
+            url.iter().for_each(|url| print(url));
+        }),
         shutdown: config.supervisor.deadlines.shutdown,
     };
+    system.stage("kvmd");
     tokio::spawn(system.catch_up());
     Runner::new(units, parts).run().await?;
     serving.abort();

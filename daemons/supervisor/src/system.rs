@@ -8,6 +8,7 @@ pub mod name;
 pub mod network;
 pub mod ssh;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +28,8 @@ use crate::tool::Tools;
 
 /// The card's partition that every computer can read.
 const CARD: &str = "/boot/sel";
+/// When the stages of the start began; the initramfs notes its own here.
+const STAGES: &str = "/run/kvmd-boot/stages";
 /// How often, and how far apart, a system that is still starting is asked to read settings.
 const CATCH_UP_TRIES: u32 = 10;
 const CATCH_UP_PAUSE: Duration = Duration::from_secs(3);
@@ -238,6 +241,21 @@ impl System {
     #[must_use]
     pub fn console(&self) -> Option<PathBuf> {
         self.0.image.then(|| self.0.root.path("/dev/console"))
+    }
+
+    /// Notes that a stage of the machine's start begins, for who asks later ([`State::stages`]) and on the console, once a start:
+    /// a supervisor that comes again begins nothing.
+    pub fn stage(&self, name: &str) {
+        let Some(console) = self.console() else { return };
+        match note_stage(&self.0.root, name) {
+            Ok(Some(seconds)) => {
+                if let Err(error) = claim::line(&console, &format!("kvmd-boot: {name} after {seconds} s")) {
+                    log::debug!("{}: {error}", console.display());
+                }
+            }
+            Ok(None) => {}
+            Err(error) => log::warn!("{STAGES}: {error}"),
+        }
     }
 
     /// Shows a code where there is nobody yet, if the settings say so. For when the users of an older installation have
@@ -476,7 +494,7 @@ impl Inner {
             claimed: locked(&self.claim).as_ref().is_none_or(Claim::is_owned),
             timezone: name::timezone(&self.root),
             data_lost: self.root.path(DATA_LOST).exists(),
-            stages: self.root.text("/run/kvmd-boot/stages").map_or_else(Vec::new, |text| stages(&text)),
+            stages: self.root.text(STAGES).map_or_else(Vec::new, |text| stages(&text)),
             ssh: if self.image {
                 client::system::Ssh { shell_only: !self.ssh_by_web, ..ssh::read(&self.root) }
             } else {
@@ -509,6 +527,22 @@ fn release(text: &str) -> Release {
 fn slot(cmdline: &str) -> Option<String> {
     let value = cmdline.split_ascii_whitespace().find_map(|word| word.strip_prefix("kvmd.slot="));
     value.filter(|slot| matches!(*slot, "a" | "b")).map(str::to_owned)
+}
+
+/// Adds a stage to those that the initramfs noted; when it begins, in seconds, unless it has begun before.
+fn note_stage(root: &Root, name: &str) -> std::io::Result<Option<String>> {
+    let path = root.path(STAGES);
+    let noted = std::fs::read_to_string(&path)?;
+    if stages(&noted).iter().any(|stage| stage.name == name) {
+        return Ok(None);
+    }
+    let uptime = root.text("/proc/uptime").unwrap_or_default();
+    let seconds = uptime.split_ascii_whitespace().next().unwrap_or_default().to_owned();
+    std::fs::OpenOptions::new()
+        .append(true)
+        .open(&path)?
+        .write_all(format!("{name}={seconds}\n").as_bytes())?;
+    Ok(Some(seconds))
 }
 
 /// Lines of a name and seconds.

@@ -208,3 +208,24 @@ fn a_release_and_a_slot_are_read_as_they_were_written() {
     let stages: Vec<_> = stages.iter().map(|stage| (stage.name.as_str(), stage.at_ms)).collect();
     assert_eq!(stages, [("kernel", 1500), ("initramfs", 2250)]);
 }
+
+#[tokio::test]
+async fn a_stage_of_the_start_is_noted_once_and_said_on_the_console() {
+    let image = Image::new();
+    let write = |path: &str, text: &str| {
+        let path = image.dir.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    let stages = "run/kvmd-boot/stages";
+    write("dev/console", "");
+    image.system.stage("supervisor");
+    assert_eq!(image.text(stages), None, "where the initramfs noted nothing, nothing is");
+    write(stages, "systemd=4.10\n");
+    write("proc/uptime", "5.50 9.00\n");
+    image.system.stage("supervisor");
+    write("proc/uptime", "99.00 9.00\n");
+    image.system.stage("supervisor");
+    assert_eq!(image.text(stages).as_deref(), Some("systemd=4.10\nsupervisor=5.50\n"));
+    assert_eq!(image.text("dev/console").as_deref(), Some("kvmd-boot: supervisor after 5.50 s\r\n"));
+}
