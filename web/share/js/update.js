@@ -36,6 +36,7 @@ export class UpdateMenu {
     /** @type {HTMLElement} */ this.history = one("history");
     /** @type {HTMLElement} */ this.past = one("past");
     /** @type {XMLHttpRequest | null} */ this.request = null;
+    /** Whether a file of ours is on its way, or what came of it. */ this.sending = false;
     this.bind();
     store.watch("update", (update) => this.show(update));
   }
@@ -74,11 +75,15 @@ export class UpdateMenu {
       toast(t("update.failed", { detail }));
     } finally {
       this.file.value = "";
+      // Between upload and installation the device rests: that is not shown.
+      this.sending = false;
+      this.store.notify("update");
     }
   }
 
   /** @param {File} file @returns {Promise<Record<string, string>>} */
   async send(file) {
+    this.sending = true;
     this.cancel.hidden = this.bar.hidden = false;
     this.picker.hidden = this.remote.hidden = true;
     try {
@@ -89,7 +94,6 @@ export class UpdateMenu {
     } finally {
       this.request = null;
       this.cancel.hidden = true;
-      this.store.notify("update");
     }
     return {};
   }
@@ -102,7 +106,7 @@ export class UpdateMenu {
     this.release.textContent = t("update.release", { version: release.version, board: release.board, slot });
     const version = update.version ?? back?.version ?? "";
     const percent = update.percent ?? 0;
-    if (!this.request) {
+    if (!this.sending) {
       this.state.textContent = t(`update.state.${state}`, { version, percent, message: update.message ?? "" });
       this.bar.hidden = !["uploading", "installing"].includes(state);
       this.bar.value = percent;
@@ -115,7 +119,7 @@ export class UpdateMenu {
     this.badge.hidden = !back && state !== "ready";
     this.restart.hidden = this.forget.hidden = state !== "ready";
     const rests = ["idle", "ready", "rolled_back"].includes(state);
-    this.picker.hidden = this.remote.hidden = !rests || this.request !== null;
+    this.picker.hidden = this.remote.hidden = !rests || this.sending;
     this.back.hidden = !(trial || (other && (state === "idle" || state === "rolled_back")));
     this.back.textContent = t("update.back", { version: other ?? "" });
     this.list(update.history ?? []);
