@@ -1,4 +1,5 @@
-//! Turns `keys.csv` into the tables `src/key.rs` includes, so that the two can never drift apart.
+//! Turns `keys.csv` and `compose.txt` into the tables that `src/key.rs` and `src/keymap/compose.rs` include, so that they
+//! can never drift apart.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -26,7 +27,24 @@ fn main() -> io::Result<()> {
         .collect::<io::Result<Vec<_>>>()?;
     let code = generate(&rows).map_err(io::Error::other)?;
     let out = env::var("OUT_DIR").map_err(io::Error::other)?;
-    fs::write(Path::new(&out).join("keys.rs"), code)
+    fs::write(Path::new(&out).join("keys.rs"), code)?;
+    println!("cargo::rerun-if-changed=compose.txt");
+    fs::write(Path::new(&out).join("compose.rs"), compose(&fs::read_to_string("compose.txt")?)?)
+}
+
+/// A line is a code point, a dead key's keysym and a code point, in hexadecimal; `#` starts a comment.
+fn compose(text: &str) -> io::Result<String> {
+    let pair = |line: &str| {
+        let numbers: Result<Vec<_>, _> =
+            line.split_whitespace().map(|word| u32::from_str_radix(word, 16)).collect();
+        let [result, dead, base] = *numbers.ok()?.as_slice() else { return None };
+        Some((char::from_u32(result)?, dead, char::from_u32(base)?))
+    };
+    let lines = text.lines().filter_map(|line| line.split('#').next()).filter(|line| !line.trim().is_empty());
+    let pairs: Vec<_> = lines
+        .map(|line| pair(line).ok_or_else(|| io::Error::other(format!("compose.txt: bad line: {line}"))))
+        .collect::<io::Result<_>>()?;
+    Ok(format!("static COMPOSE: [(char, u32, char); {}] = {pairs:?};\n", pairs.len()))
 }
 
 fn parse(line: &str) -> Option<Row> {

@@ -95,6 +95,11 @@ impl Key {
         self.row().modifier
     }
 
+    /// Whether it is on the numeric pad, where what a key types depends on Num Lock.
+    pub(crate) fn is_keypad(self) -> bool {
+        (0x54..=0x63).contains(&self.usage())
+    }
+
     /// Its AT set 1 scan code; extended keys are `0xe0xx`.
     #[must_use]
     pub fn set1(self) -> u16 {

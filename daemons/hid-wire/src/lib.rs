@@ -15,7 +15,7 @@
 //! absolute position. After `release_all` nothing is down, whatever came before.
 //!
 //! Names of keys and buttons are those of the wire contract (DOM `KeyboardEvent.code`); the key table is generated
-//! from `keys.csv`. [`ch9329`] is the serial protocol of a chip that carries reports. Not here: PS/2 scan codes as
+//! from `keys.csv`, what dead keys make from `compose.txt`. [`ch9329`] is the serial protocol of a chip that carries reports. Not here: PS/2 scan codes as
 //! output, gadget set-up, decoding of WebSocket messages.
 
 mod button;
@@ -32,7 +32,7 @@ mod text;
 pub use button::Button;
 pub use key::Key;
 pub use keyboard::Keyboard;
-pub use keymap::{Binding, Fault, Keymap, Problem};
+pub use keymap::{Binding, Fault, Keymap, Problem, Typing, Untypable};
 pub use leds::Leds;
 pub use mouse::{AbsoluteMouse, Range, RelativeMouse, deltas};
 pub use report::{Device, Report};

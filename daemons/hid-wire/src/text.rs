@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::str::Chars;
 
-use crate::{Binding, Key, Keymap};
+use crate::{Binding, Key, Keymap, Typing};
 
 /// One key going down or up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,8 @@ pub struct Stroke {
 
 /// The strokes that type a text on a layout, made as they are asked for.
 ///
-/// Shift and the right Alt key are held across consecutive characters that need them, and are up at the end.
+/// Shift and the right Alt key are held across consecutive strokes that need them, and are up at the end. Caps Lock is
+/// taken to be off.
 /// Characters the layout cannot type are passed over; [`Keymap::untypable`] tells them beforehand.
 #[derive(Clone, Debug)]
 pub struct Strokes<'a> {
@@ -24,7 +25,7 @@ pub struct Strokes<'a> {
     chars: Chars<'a>,
     shift: bool,
     altgr: bool,
-    /// Strokes of the character at hand: at most two changes of modifiers and two presses with their releases.
+    /// Strokes of the character at hand: at most two presses with their releases, and two changes of modifiers before each.
     next: VecDeque<Stroke>,
 }
 
@@ -45,12 +46,10 @@ impl<'a> Strokes<'a> {
         }
     }
 
-    fn strike(&mut self, binding: Binding, count: usize) {
+    fn strike(&mut self, binding: Binding) {
         self.hold(binding.shift, binding.altgr);
-        for _ in 0..count {
-            self.next.push_back(Stroke { key: binding.key, pressed: true });
-            self.next.push_back(Stroke { key: binding.key, pressed: false });
-        }
+        self.next.push_back(Stroke { key: binding.key, pressed: true });
+        self.next.push_back(Stroke { key: binding.key, pressed: false });
     }
 }
 
@@ -63,9 +62,8 @@ impl Iterator for Strokes<'_> {
                 self.hold(false, false);
                 break;
             };
-            if let Some((binding, count)) = self.keymap.typing(c) {
-                self.strike(binding, count);
-            }
+            let strokes = self.keymap.typing(c).into_iter().flat_map(Typing::bindings);
+            strokes.for_each(|binding| self.strike(binding));
         }
         self.next.pop_front()
     }
@@ -120,6 +118,18 @@ mod tests {
         );
     }
 
+    #[test]
+    fn modifiers_change_between_a_dead_key_and_its_letter() {
+        let keymap = Keymap::parse("dead_grave 0x0d shift\ndead_tilde 0x0d altgr\n");
+        let text: String = Strokes::new("àñ", &keymap)
+            .map(|stroke| format!("{}{} ", if stroke.pressed { '+' } else { '-' }, stroke.key))
+            .collect();
+        assert_eq!(
+            text,
+            "+ShiftLeft +Equal -Equal -ShiftLeft +KeyA -KeyA +AltRight +Equal -Equal -AltRight +KeyN -KeyN "
+        );
+    }
+
     /// Types on a model of a US keyboard and reads what arrives.
     fn type_on_model(text: &str) -> (String, Keyboard) {
         let mut keyboard = Keyboard::new();
@@ -129,9 +139,8 @@ mod tests {
             if stroke.pressed && stroke.key.modifier().is_none() {
                 let shift = keyboard.is_down(Key::SHIFT_LEFT);
                 typed.extend((' '..='~').chain(['\n', '\t']).find(|c| {
-                    Keymap::builtin()
-                        .typing(*c)
-                        .is_some_and(|(binding, _)| (binding.key, binding.shift) == (stroke.key, shift))
+                    let mut strokes = Keymap::builtin().typing(*c).into_iter().flat_map(Typing::bindings);
+                    strokes.any(|binding| (binding.key, binding.shift) == (stroke.key, shift))
                 }));
             }
         }

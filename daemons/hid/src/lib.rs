@@ -38,7 +38,7 @@ mod typing;
 
 pub use event::{Event, MouseOutput};
 pub use handle::{Hid, spawn};
-pub use hid_wire::{Button, Key, Keymap, Leds, Range};
+pub use hid_wire::{Button, Key, Keymap, Leds, Range, Untypable};
 pub use keymaps::Keymaps;
 pub use link::{Error, Link};
 pub use state::{Jiggler, Keyboard, Mice, Mouse, Outputs, Settings, State};

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use hid_wire::{Key, Keymap, Stroke, Strokes};
-use tokio::time::sleep;
+use hid_wire::{Binding, Key, Keymap, Stroke, Strokes, Untypable};
+use tokio::time::{sleep, timeout};
 
 use crate::queue::{Fate, Queue};
 use crate::{Event, Hid};
@@ -11,11 +11,14 @@ use crate::{Event, Hid};
 /// Before each event of a shortcut, so that no host misses one.
 const SHORTCUT_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long a host may take to show that Caps Lock is on again.
+const LIGHT_PATIENCE: Duration = Duration::from_millis(300);
+
 /// How a text went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Printed {
     /// Characters the layout cannot type, each once, in order of appearance. The rest was typed without them.
-    pub untypable: Vec<char>,
+    pub untypable: Vec<Untypable>,
     /// A reset (or the end of the owner) came before the end of the text.
     pub interrupted: bool,
 }
@@ -27,18 +30,43 @@ impl Hid {
     /// Each stroke waits for the one before, so that other people's keys are not held up. When something clears the
     /// keyboard meanwhile (a session opening or closing), the modifiers are pressed again and nothing is left out. A
     /// future dropped half-way releases what it holds.
+    ///
+    /// Where the host's light says that Caps Lock is on, it is switched off for the text and on again behind it; not after a
+    /// reset.
     pub async fn print(&self, text: &str, keymap: &Keymap, delay: Duration) -> Printed {
         let mut hands = Hands::new(&self.shared.queue);
         let _turn = self.shared.printing.lock().await;
         let untypable = keymap.untypable(text);
-        let mut interrupted = false;
-        for stroke in Strokes::new(text, keymap) {
-            if hands.strike(stroke, delay).await.is_err() {
-                interrupted = true;
-                break;
+        let caps = self.caps_lock(keymap).filter(|_| !text.is_empty());
+        let result = async {
+            if let Some(caps) = caps {
+                hands.toggle(caps, delay).await?;
             }
-        }
+            for stroke in Strokes::new(text, keymap) {
+                hands.strike(stroke, delay).await?;
+            }
+            if let Some(caps) = hands.toggled {
+                hands.toggle(caps, delay).await?;
+                self.wait_for_caps_lock().await;
+            }
+            Ok(())
+        };
+        let interrupted = result.await.is_err_and(|Interrupted| true);
         Printed { untypable, interrupted }
+    }
+
+    /// What switches Caps Lock off, where it is on.
+    fn caps_lock(&self, keymap: &Keymap) -> Option<Binding> {
+        let is_on = self.subscribe().borrow().keyboard.leds.caps;
+        keymap.caps_lock().filter(|_| is_on)
+    }
+
+    /// So that the next text does not find the light still off.
+    async fn wait_for_caps_lock(&self) {
+        let mut state = self.subscribe();
+        let lit = state.wait_for(|state| state.keyboard.leds.caps);
+        // A host that is gone, or shows no lights any more, is not waited for.
+        let _ = timeout(LIGHT_PATIENCE, lit).await;
     }
 
     /// Presses keys in order and releases them in reverse, with 50 ms before each; one shortcut at a time. Ignored
@@ -65,6 +93,8 @@ struct Interrupted;
 struct Hands<'a> {
     queue: &'a Queue,
     held: Vec<Key>,
+    /// The strokes that switch Caps Lock on again, while it is off for the text.
+    toggled: Option<Binding>,
     clears: u64,
     resets: u64,
 }
@@ -72,7 +102,18 @@ struct Hands<'a> {
 impl<'a> Hands<'a> {
     /// From here on clears and resets count, also while the turn has not come.
     fn new(queue: &'a Queue) -> Self {
-        Self { queue, held: Vec::new(), clears: queue.clears(), resets: queue.resets() }
+        Self { queue, held: Vec::new(), toggled: None, clears: queue.clears(), resets: queue.resets() }
+    }
+
+    /// Switches Caps Lock, and remembers whether it is to be switched back.
+    async fn toggle(&mut self, caps: Binding, delay: Duration) -> Result<(), Interrupted> {
+        for (stroke, switches) in toggling(caps) {
+            self.strike(stroke, delay).await?;
+            if switches {
+                self.toggled = if self.toggled.is_none() { Some(caps) } else { None };
+            }
+        }
+        Ok(())
     }
 
     async fn strike(&mut self, stroke: Stroke, delay: Duration) -> Result<(), Interrupted> {
@@ -130,8 +171,19 @@ impl<'a> Hands<'a> {
 
 impl Drop for Hands<'_> {
     fn drop(&mut self) {
+        let push = |key, pressed| self.queue.push(Event::Key { key, pressed, finish: false }, Instant::now());
         for key in self.held.drain(..).rev() {
-            self.queue.push(Event::Key { key, pressed: false, finish: false }, Instant::now());
+            push(key, false);
+        }
+        if let Some(caps) = self.toggled.filter(|_| self.queue.resets() == self.resets) {
+            toggling(caps).for_each(|(Stroke { key, pressed }, _)| push(key, pressed));
         }
     }
+}
+
+/// The strokes that switch Caps Lock, each with whether it is the one that does.
+fn toggling(caps: Binding) -> impl Iterator<Item = (Stroke, bool)> {
+    let shift = |pressed| caps.shift.then_some((Stroke { key: Key::SHIFT_LEFT, pressed }, false));
+    let key = |pressed| (Stroke { key: caps.key, pressed }, pressed);
+    shift(true).into_iter().chain([key(true), key(false)]).chain(shift(false))
 }

@@ -10,7 +10,7 @@ const FIRST_FUNCTION: u32 = 0xfe00;
 const UNICODE: u32 = 0x0100_0000;
 
 /// Second names of keysyms, as keymap files use them; the table of names holds one name each.
-const ALIASES: [(&str, u32); 12] = [
+const ALIASES: [(&str, u32); 13] = [
     ("quoteright", 0x27),
     ("quoteleft", 0x60),
     ("guillemotleft", 0xab),
@@ -23,6 +23,8 @@ const ALIASES: [(&str, u32); 12] = [
     ("ordmasculine", 0xba),
     ("Mode_switch", 0xff7e),
     ("script_switch", 0xff7e),
+    // A key that types nothing we could use: the US layout does not fill its place.
+    ("NoSymbol", 0),
 ];
 
 static BY_NAME: LazyLock<HashMap<&'static str, u32>> = LazyLock::new(|| {
