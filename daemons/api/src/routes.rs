@@ -72,6 +72,10 @@ impl Entry {
         Self::row("OPTIONS", path, route)
     }
 
+    pub(crate) const fn patch(path: &'static str, route: fn() -> Route) -> Self {
+        Self::row("PATCH", path, route)
+    }
+
     const fn row(method: &'static str, path: &'static str, route: fn() -> Route) -> Self {
         let role = match method.as_bytes() {
             b"GET" | b"HEAD" | b"OPTIONS" => Role::Viewer,
@@ -119,9 +123,14 @@ impl Entry {
     fn route(&self) -> Route {
         let row = *self;
         let method = Method::from_bytes(self.method.as_bytes()).unwrap_or(Method::GET);
-        (self.route)()
+        let route = (self.route)()
             .method(method)
-            .wrap(actix_web::middleware::from_fn(move |request, next| gate::guard(request, next, row)))
+            .wrap(actix_web::middleware::from_fn(move |request, next| gate::guard(request, next, row)));
+        if self.subsystem() == "redfish" {
+            // Its clients read the gate's refusals in another form.
+            return route.wrap(actix_web::middleware::from_fn(crate::redfish::face));
+        }
+        route
     }
 }
 
@@ -137,6 +146,9 @@ pub fn all() -> impl Iterator<Item = &'static Entry> {
         crate::msd::ROUTES,
         crate::streamer::ROUTES,
         crate::gpio::ROUTES,
+        crate::switch::ROUTES,
+        crate::prometheus::ROUTES,
+        crate::redfish::ROUTES,
         crate::gadget::ROUTES,
         crate::system::ROUTES,
         crate::update::ROUTES,
@@ -148,7 +160,7 @@ pub fn all() -> impl Iterator<Item = &'static Entry> {
 
 /// Every row that is not below `/api`.
 pub fn outside() -> impl Iterator<Item = &'static Entry> {
-    [crate::streamer::STREAM_ROUTES].into_iter().flatten()
+    [crate::streamer::STREAM_ROUTES, crate::redfish::ROUTES].into_iter().flatten()
 }
 
 /// Every row there is, and its path as the network sees it.
@@ -237,13 +249,29 @@ mod tests {
     #[test]
     fn a_viewer_changes_nothing_but_its_own_session() {
         let changes = everything().filter(|(_, row)| !row.is_safe() && row.role == Role::Viewer);
-        assert_eq!(changes.map(|(path, _)| path).collect::<Vec<_>>(), ["/api/auth/logout"]);
+        let own = ["/auth/logout", "/redfish/v1/SessionService/Sessions/{id}"];
+        for (path, row) in changes {
+            assert!(own.contains(&row.path), "{path}");
+        }
     }
 
     #[test]
     fn only_the_login_and_the_way_to_an_owner_are_open() {
         let open = |need| all().filter(|row| row.need == need).map(|row| row.path).collect::<Vec<_>>();
-        assert_eq!(open(Need::Nothing), ["/auth/login"]);
+        let sessions = "/redfish/v1/SessionService/Sessions";
+        let expected = [
+            "/auth/login",
+            // Asks by itself, unless the settings say that nobody has to log in for it.
+            "/export/prometheus/metrics",
+            // What Redfish wants to be found before anybody has logged in, and its login.
+            "/redfish",
+            "/redfish/v1",
+            "/redfish/v1/odata",
+            "/redfish/v1/$metadata",
+            sessions,
+            &format!("{sessions}/Members"),
+        ];
+        assert_eq!(open(Need::Nothing), expected);
         assert_eq!(open(Need::NoOwner), ["/system/claim"; 2]);
     }
 

@@ -13,7 +13,7 @@ use crate::{
     hid::Keymaps,
     info::LoginNeeded,
     log::LogReader,
-    pages, peer, routes, streamer, system,
+    pages, peer, prometheus, redfish, routes, streamer, switch, system,
     update::upload::Uploads,
     ws::{hub::Hub, session::Heartbeat},
 };
@@ -89,6 +89,12 @@ pub struct Handles {
     pub changed: Data<system::Changed>,
     /// Bundles on their way in.
     pub uploads: Data<Uploads>,
+    /// What is set of the multi-port switch.
+    pub switch: Data<switch::Switch>,
+    /// All there is to count.
+    pub figures: Data<prometheus::Figures>,
+    /// Who this appliance is to fleet tools.
+    pub identity: Data<redfish::Identity>,
 }
 
 impl Handles {
@@ -111,7 +117,10 @@ impl Handles {
             .app_data(self.supervisor)
             .app_data(self.claim)
             .app_data(self.changed)
-            .app_data(self.uploads);
+            .app_data(self.uploads)
+            .app_data(self.switch)
+            .app_data(self.figures)
+            .app_data(self.identity);
     }
 }
 
@@ -204,6 +213,7 @@ fn face(handles: Handles) -> impl FnOnce(&mut web::ServiceConfig) {
             api.default_service(web::to(routes::unknown));
         }));
         routes::register(app, "", routes::outside());
+        redfish::configure(app);
         app.default_service(web::to(pages::page));
     }
 }

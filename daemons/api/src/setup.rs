@@ -14,12 +14,15 @@ use crate::{
     info::LoginNeeded,
     log::LogReader,
     pages::UserStyle,
+    prometheus::{self, Figures},
+    redfish,
     server::Handles,
     streamer::{
         Stop,
         frames::Frames,
         owner::{self, Streamer},
     },
+    switch::Switch,
     system,
     update::{self, upload::Uploads},
     ws::{
@@ -119,6 +122,8 @@ pub fn start(
         atx: start_atx(config, &machine, &mut start)?,
         msd: drive::start_msd(config, layout, &machine, &supervisor, &mut start)?,
         gpio: switches::start_gpio(config, layout, &mut start)?,
+        switch: switches::start_switch(config, layout, &mut start),
+        wol: switches::wol(&config.kvmd.gpio),
         changed: system::Changed::default(),
         uploads: Uploads::new(config.kvmd.update.uploads.clone(), config.kvmd.update.max_size),
     };
@@ -145,6 +150,8 @@ struct Parts {
     atx: atx::Atx,
     msd: msd::Msd,
     gpio: gpio::Gpio,
+    switch: Switch,
+    wol: model::legacy::Wol,
     changed: system::Changed,
     uploads: Uploads,
 }
@@ -160,7 +167,20 @@ impl Parts {
             streamer: streamer.clone(),
             info: self.info.clone(),
             login: self.login,
+            switch: self.switch.clone(),
+            wol: self.wol.clone(),
         }
+    }
+
+    fn figures(&self, config: &Config, streamer: &Streamer, hub: &Hub) -> Figures {
+        let sources = prometheus::Sources {
+            atx: self.atx.clone(),
+            gpio: self.gpio.clone(),
+            info: self.info.clone(),
+            streamer: streamer.clone(),
+            hub: hub.clone(),
+        };
+        Figures::new(sources, config.kvmd.prometheus.auth.enabled)
     }
 
     fn handles(
@@ -172,6 +192,7 @@ impl Parts {
         stop: &CancellationToken,
     ) -> Handles {
         let redirects = config.kvmd.auth.allow_redirects.iter().map(|path| path.to_lowercase()).collect();
+        let figures = self.figures(config, &streamer, &hub);
         Handles {
             auth: Data::new(self.auth),
             redirects: Data::new(Redirects(redirects)),
@@ -192,8 +213,16 @@ impl Parts {
             claim: Data::new(start_claim(config, layout)),
             changed: Data::new(self.changed),
             uploads: Data::new(self.uploads),
+            switch: Data::new(self.switch),
+            figures: Data::new(figures),
+            identity: Data::new(redfish::Identity::of(&machine_id())),
         }
     }
+}
+
+/// The machine's own number; empty where it has none.
+fn machine_id() -> String {
+    std::fs::read_to_string("/etc/machine-id").unwrap_or_default()
 }
 
 fn uses_vm(config: &Config) -> bool {

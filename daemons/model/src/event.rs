@@ -91,6 +91,8 @@ pub const STREAMER: &str = "streamer";
 pub const UPDATE: &str = "update";
 /// Section 7.7.
 pub const OCR: &str = "ocr";
+/// The multi-port switch, section 7.8.
+pub const SWITCH: &str = "switch";
 
 #[cfg(test)]
 mod tests {

@@ -79,11 +79,28 @@ pub fn ocr(state: &ocr::State) -> Event {
     Event::new("streamer_ocr_state", ocr::wrapped(state))
 }
 
-/// `wol_state`: there is no target of its own; waking is a GPIO channel now.
+/// The machine that can be woken. Waking it is a GPIO channel now, `__wol__`; 1.102 told of it apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wol {
+    /// Where the packet goes.
+    pub ip: String,
+    /// UDP port.
+    pub port: u16,
+    /// The network card's address, six pairs of hexadecimal digits with colons; empty when there is no such machine.
+    pub mac: String,
+}
+
+impl Default for Wol {
+    fn default() -> Self {
+        Self { ip: "255.255.255.255".to_owned(), port: 9, mac: String::new() }
+    }
+}
+
+/// `wol_state`.
 #[must_use]
-pub fn wol() -> Event {
-    let target = json!({"ip": "255.255.255.255", "port": 9, "mac": ""});
-    Event::new("wol_state", json!({"enabled": false, "target": target}))
+pub fn wol(wol: &Wol) -> Event {
+    let target = json!({"ip": wol.ip, "port": wol.port, "mac": wol.mac});
+    Event::new("wol_state", json!({"enabled": !wol.mac.is_empty(), "target": target}))
 }
 
 /// `info_<field>_state`, for the fields that had one: the payload is the field itself.
@@ -104,6 +121,14 @@ pub fn info(info: &Info, field: Field) -> Option<Event> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn without_a_machine_to_wake_there_is_an_empty_target() {
+        let none = json!({"enabled": false, "target": {"ip": "255.255.255.255", "port": 9, "mac": ""}});
+        assert_eq!(wol(&Wol::default()).payload, none);
+        let some = Wol { mac: "00:11:22:33:44:55".to_owned(), ..Wol::default() };
+        assert_eq!(wol(&some).payload["enabled"], true);
+    }
 
     #[test]
     fn an_offline_drive_has_no_storage_to_describe() {

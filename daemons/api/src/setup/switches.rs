@@ -1,8 +1,10 @@
 //! The named switches: which driver each channel gets, and which lines the supervisor holds.
 
 use super::Start;
+use crate::switch::{self, Switch};
 use config::{Config, Layout};
 use life::ListenFds;
+use model::legacy::Wol;
 use std::{collections::BTreeMap, net::Ipv4Addr, os::fd::OwnedFd};
 
 pub(super) fn start_gpio(
@@ -33,6 +35,23 @@ pub(super) fn start_gpio(
     let (gpio, task) = gpio::spawn_marked(gpio::Settings { scheme, view }, drivers, marks, stop)?;
     start.keep(task);
     Ok(gpio)
+}
+
+pub(super) fn start_switch(config: &Config, layout: &Layout, start: &mut Start<'_>) -> Switch {
+    let dir = layout.kvmd_state().join("switch");
+    let stop = start.stop.child_token();
+    let (switch, task) = switch::spawn(dir, &config.kvmd.switch.default_edid, stop);
+    start.keep(task);
+    switch
+}
+
+/// The machine that the channel `__wol__` wakes, where there is one.
+pub(super) fn wol(gpio: &config::Gpio) -> Wol {
+    let driver = gpio.scheme.get("__wol__").and_then(|channel| gpio.drivers.get(&channel.driver));
+    let Some(config::Driver::Wol(wol)) = driver else { return Wol::default() };
+    let mac: Vec<String> = wol.mac.iter().map(|byte| format!("{byte:02x}")).collect();
+    let ip = wol.ip.unwrap_or(Ipv4Addr::BROADCAST.into()).to_string();
+    Wol { ip, port: wol.port, mac: mac.join(":") }
 }
 
 /// The output lines of a chip, when the supervisor holds exactly these.

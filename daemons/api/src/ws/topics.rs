@@ -8,6 +8,7 @@ use crate::{
     info::{self as info_api, LoginNeeded},
     msd as msd_api,
     streamer::owner::Streamer,
+    switch::{self as switch_api, Switch},
     ws::hub::Hub,
 };
 use atx::Atx;
@@ -45,6 +46,10 @@ pub struct Sources {
     pub info: Info,
     /// Whether people must log in.
     pub login: LoginNeeded,
+    /// The multi-port switch.
+    pub switch: Switch,
+    /// The machine that can be woken.
+    pub wol: legacy::Wol,
 }
 
 /// Sends events of the old generation too.
@@ -62,7 +67,7 @@ impl Legacy {
 
 /// Starts all topics. The tasks end with `stop`.
 pub fn start(sources: Sources, hub: &Hub, legacy: Legacy, stop: &CancellationToken) -> Vec<Full> {
-    let Sources { hid, keymaps, atx, gpio, msd, streamer, info, login } = sources;
+    let Sources { hid, keymaps, atx, gpio, msd, streamer, info, login, switch, wol } = sources;
     let model = Arc::new(gpio_api::show_model(gpio.model()));
     let topic = |feed: Feed| feed.start(hub, stop);
     vec![
@@ -70,10 +75,13 @@ pub fn start(sources: Sources, hub: &Hub, legacy: Legacy, stop: &CancellationTok
             let model = Arc::clone(&model);
             move |state, change| match change {
                 None => legacy.add(vec![model::gpio::full(&model, state)], || {
-                    vec![legacy::gpio_model(&model), legacy::gpio(state), legacy::wol()]
+                    vec![legacy::gpio_model(&model), legacy::gpio(state), legacy::wol(&wol)]
                 }),
                 Some(change) => legacy.add(vec![change], || vec![legacy::gpio(state)]),
             }
+        })),
+        topic(Feed::new(switch.subscribe(), switch_api::show, switch_api::diff, |state, change| {
+            vec![change.unwrap_or_else(|| switch_api::full(state))]
         })),
         topic(Feed::new(hid.subscribe(), hid_api::show, model::hid::diff, move |state, change| {
             let event = change.unwrap_or_else(|| model::hid::full(state));
