@@ -5,7 +5,10 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let mut secret = |prompt: Option<&str>| match prompt {
-        Some(prompt) => rpassword::prompt_password(prompt),
+        Some(prompt) => rpassword::prompt_password(prompt).map_err(|error| {
+            let text = format!("no terminal to ask at ({error}): log in with ssh -t, or use --read-stdin");
+            std::io::Error::new(error.kind(), text)
+        }),
         None => {
             let mut line = String::new();
             std::io::stdin().lock().read_line(&mut line)?;
