@@ -120,9 +120,11 @@ impl From<msd::Error> for Failure {
             msd::Error::RemoteDisabled => ErrorClass::MsdRemoteDisabled,
             msd::Error::Locked => ErrorClass::MsdLocked,
             msd::Error::Permissions(_) => ErrorClass::MsdPermissions,
-            msd::Error::BadName { .. } | msd::Error::NoSpace { .. } | msd::Error::TooMuchData(_) => {
-                ErrorClass::Validator
-            }
+            msd::Error::NoSuchOffset { .. } => ErrorClass::MsdOffset,
+            msd::Error::BadName { .. }
+            | msd::Error::NoSpace { .. }
+            | msd::Error::TooMuchData(_)
+            | msd::Error::Digest { .. } => ErrorClass::Validator,
             msd::Error::Remount(_)
             | msd::Error::Io { .. }
             | msd::Error::Cancelled
@@ -130,6 +132,18 @@ impl From<msd::Error> for Failure {
             | msd::Error::Stopped => {
                 log::error!("mass storage: {error}");
                 ErrorClass::Msd
+            }
+        };
+        Self::new(class, error.to_string())
+    }
+}
+
+impl From<ocr::Error> for Failure {
+    fn from(error: ocr::Error) -> Self {
+        let class = match error {
+            ocr::Error::UnknownLanguage(_) => ErrorClass::Validator,
+            ocr::Error::Disabled | ocr::Error::Busy | ocr::Error::TooSlow(_) | ocr::Error::Failed(_) => {
+                ErrorClass::Ocr
             }
         };
         Self::new(class, error.to_string())

@@ -30,6 +30,7 @@ pub mod gpio;
 pub mod hid;
 pub mod info;
 pub mod log;
+pub mod media;
 pub mod msd;
 pub mod pages;
 pub mod peer;

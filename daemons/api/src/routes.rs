@@ -145,6 +145,7 @@ pub fn all() -> impl Iterator<Item = &'static Entry> {
         crate::atx::ROUTES,
         crate::msd::ROUTES,
         crate::streamer::ROUTES,
+        crate::media::ROUTES,
         crate::gpio::ROUTES,
         crate::switch::ROUTES,
         crate::prometheus::ROUTES,

@@ -73,6 +73,8 @@ pub struct Handles {
     pub msd: Data<msd::Msd>,
     /// Video.
     pub streamer: Data<streamer::owner::Streamer>,
+    /// Text on pictures.
+    pub ocr: Data<ocr::Ocr>,
     /// WebSocket clients.
     pub hub: Data<Hub>,
     /// When to ask a silent client whether it lives.
@@ -110,6 +112,7 @@ impl Handles {
             .app_data(self.gpio)
             .app_data(self.msd)
             .app_data(self.streamer)
+            .app_data(self.ocr)
             .app_data(self.hub)
             .app_data(self.heartbeat)
             .app_data(self.stop)

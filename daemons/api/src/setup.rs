@@ -5,6 +5,7 @@
 mod drive;
 mod input;
 mod switches;
+mod video;
 
 use crate::{
     claim::Claim,
@@ -37,7 +38,6 @@ use auth::Auth;
 use client::supervisor::Supervisor;
 use config::{AtxType, AuthExternalType, AuthInternalType, Config, HidType, Layout, MsdType, UserRole};
 use life::ListenFds;
-use model::streamer::{Features, Limits, Params, Range};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -124,14 +124,16 @@ pub fn start(
         gpio: switches::start_gpio(config, layout, &mut start)?,
         switch: switches::start_switch(config, layout, &mut start),
         wol: switches::wol(&config.kvmd.gpio),
+        ocr: video::open_ocr(config),
         changed: system::Changed::default(),
         uploads: Uploads::new(config.kvmd.update.uploads.clone(), config.kvmd.update.max_size),
     };
     let empty = Empty::new(stop.child_token());
     let hub = empty.hub();
-    let settings = streamer_settings(config);
+    let settings = video::settings(config);
     let (streamer, task) = owner::spawn(settings, frames, hub.viewers(), supervisor, stop.child_token());
     start.keep(task);
+    video::start_timed(config, &streamer, &parts.hid, &hub, &mut start)?;
     let mut topics = topics::start(parts.sources(&streamer), &hub, Legacy(config.kvmd.events.legacy), stop);
     let asked = Supervisor::new(&config.supervisor.unix);
     let updates = update::watch::start(asked.clone(), &parts.uploads, &hub, stop);
@@ -152,6 +154,7 @@ struct Parts {
     gpio: gpio::Gpio,
     switch: Switch,
     wol: model::legacy::Wol,
+    ocr: ocr::Ocr,
     changed: system::Changed,
     uploads: Uploads,
 }
@@ -165,6 +168,7 @@ impl Parts {
             gpio: self.gpio.clone(),
             msd: self.msd.clone(),
             streamer: streamer.clone(),
+            ocr: self.ocr.clone(),
             info: self.info.clone(),
             login: self.login,
             switch: self.switch.clone(),
@@ -205,6 +209,7 @@ impl Parts {
             gpio: Data::new(self.gpio),
             msd: Data::new(self.msd),
             streamer: Data::new(streamer),
+            ocr: Data::new(self.ocr),
             hub: Data::new(hub),
             heartbeat: Data::new(Heartbeat(config.kvmd.server.heartbeat)),
             stop: Data::new(Stop(stop.child_token())),
@@ -315,38 +320,6 @@ fn start_info(config: &Config, supervisor: &Supervisor, stop: &CancellationToken
         _ => None,
     });
     info::Info::spawn(ours, Arc::new(Daemons::new(supervisor.clone())), ports, stop)
-}
-
-fn streamer_settings(config: &Config) -> owner::Settings {
-    let settings = &config.kvmd.streamer;
-    // Settings copied from a PiKVM name a bit rate: that must not offer what is not there.
-    let h264 = client::streamer::can("H264") && settings.h264_bitrate.default > 0;
-    let quality = settings.quality > 0;
-    let sizes = &settings.resolution;
-    let resolution = sizes.default.is_some();
-    owner::Settings {
-        features: Features { quality, resolution, h264 },
-        limits: Limits {
-            desired_fps: Range { min: settings.desired_fps.min, max: settings.desired_fps.max },
-            available_resolutions: resolution
-                .then(|| sizes.available.iter().map(ToString::to_string).collect()),
-            h264_bitrate: h264
-                .then_some(Range { min: settings.h264_bitrate.min, max: settings.h264_bitrate.max }),
-            h264_gop: h264.then_some(Range { min: settings.h264_gop.min, max: settings.h264_gop.max }),
-        },
-        params: Params {
-            desired_fps: settings.desired_fps.default,
-            quality: quality.then_some(settings.quality),
-            resolution: sizes.default.map(|size| size.to_string()),
-            h264_bitrate: h264.then_some(settings.h264_bitrate.default),
-            h264_gop: h264.then_some(settings.h264_gop.default),
-        },
-        forever: settings.forever,
-        shutdown_delay: settings.shutdown_delay,
-        reset_delay: settings.reset_delay,
-        snapshot_timeout: settings.snapshot_timeout,
-        socket: settings.unix.clone(),
-    }
 }
 
 /// The supervisor says where its own journal lies, when it runs one. Only what our programs wrote is read: any process

@@ -13,11 +13,12 @@
 //! and nothing is encoded twice: a picture is made of strips, and one that did not change is taken from the last JPEG
 //! (`docs/decisions/0011-jpeg-strips.md`). A KVM's screen is still most of the time.
 //!
-//! [`preview`] makes a smaller JPEG of one (API.md 8.7). YUV is taken as JPEG means it: BT.601, full range; a source
+//! [`preview`] makes a smaller JPEG of one, [`gray`] takes a part out of one for reading text (API.md 8.7). YUV is taken as JPEG means it: BT.601, full range; a source
 //! with a limited range (most HDMI) needs its levels stretched, which belongs to the V4L2 source.
 //!
 //! No state but buffers, no thread, no I/O, no clock. H.264 is another encoder of this crate, later.
 
+mod gray;
 mod jpeg;
 mod kept;
 mod markers;
@@ -26,6 +27,7 @@ mod preview;
 mod tables;
 mod view;
 
+pub use gray::{Gray, Region, gray};
 pub use jpeg::{Chroma, Jpeg};
 pub use preview::{dimensions, fit, preview};
 pub use view::{Format, View};

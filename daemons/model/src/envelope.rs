@@ -25,6 +25,18 @@ pub fn failed(class: ErrorClass, message: &str) -> String {
     print(&json!({"ok": false, "result": {"error": class.name(), "error_msg": message}}))
 }
 
+/// A successful answer on one line: streams of answers have one a line.
+#[must_use]
+pub fn ok_line(result: &Value) -> String {
+    json!({"ok": true, "result": result}).to_string()
+}
+
+/// A failed one on one line.
+#[must_use]
+pub fn failed_line(class: ErrorClass, message: &str) -> String {
+    json!({"ok": false, "result": {"error": class.name(), "error_msg": message}}).to_string()
+}
+
 fn print(value: &Value) -> String {
     let mut text = Vec::with_capacity(256);
     let mut printer =

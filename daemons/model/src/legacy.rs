@@ -139,7 +139,14 @@ mod tests {
 
     #[test]
     fn an_image_carries_its_name() {
-        let image = msd::Image { complete: true, removable: true, writable: false, size: 3, mod_ts: 0.0 };
+        let image = msd::Image {
+            complete: true,
+            removable: true,
+            writable: false,
+            size: 3,
+            mod_ts: 0.0,
+            written: None,
+        };
         let part = msd::Part { size: 10, free: 7, writable: true };
         let storage = msd::Storage {
             images: [("a/b.iso".to_owned(), image)].into(),

@@ -7,7 +7,7 @@
 //! - [`envelope`]: the frame around every JSON answer, and the table from error class to HTTP status;
 //! - [`check`]: what a parameter may look like (section 4 of the contract);
 //! - one module per state object (section 7): [`info`], [`hid`], [`atx`], [`gpio`], [`msd`], [`streamer`],
-//!   [`ocr`], and our own [`update`]; each knows its full event and the difference between two states;
+//!   [`ocr`], [`media`], and our own [`update`]; each knows its full event and the difference between two states;
 //! - [`event`]: names of what the server sends; [`legacy`]: the complete events of the old generation;
 //! - [`client_event`]: what a WebSocket client may send, JSON and binary (sections 6.4 and 6.5).
 //!
@@ -23,6 +23,7 @@ pub mod gpio;
 pub mod hid;
 pub mod info;
 pub mod legacy;
+pub mod media;
 pub mod msd;
 pub mod ocr;
 pub mod streamer;

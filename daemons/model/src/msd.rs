@@ -58,6 +58,9 @@ pub struct Image {
     pub size: u64,
     /// Last change, Unix seconds.
     pub mod_ts: f64,
+    /// Our own addition: bytes of an unfinished upload that are here; it can go on there. Absent when it cannot.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub written: Option<u64>,
 }
 
 /// The storage.
@@ -93,6 +96,9 @@ pub struct Download {
     pub size: u64,
     /// Bytes given out; the key is spelled as clients know it.
     pub readed: u64,
+    /// Our own addition.
+    #[serde(flatten)]
+    pub pace: Pace,
 }
 
 /// An image being written.
@@ -104,6 +110,18 @@ pub struct Upload {
     pub size: u64,
     /// Bytes taken.
     pub written: u64,
+    /// Our own addition.
+    #[serde(flatten)]
+    pub pace: Pace,
+}
+
+/// How fast a transfer goes. Our own: clients of the contract do not know these keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pace {
+    /// Bytes a second of late; 0 until that is known.
+    pub speed: u64,
+    /// Seconds until it is done at that speed; null while that cannot be said.
+    pub eta: Option<u64>,
 }
 
 /// Only the keys that changed, those of the storage one level deeper; none when nothing did.
@@ -177,12 +195,14 @@ mod tests {
     #[test]
     fn upload_progress_leaves_the_list_of_images_out() {
         let old = State { enabled: true, storage: Some(Storage::default()), ..State::default() };
-        let upload = Upload { name: "a".to_owned(), size: 2, written: 1 };
+        let upload = Upload { name: "a".to_owned(), size: 2, written: 1, pace: Pace::default() };
         let storage = Storage { uploading: Some(upload), ..Storage::default() };
         let new = State { storage: Some(storage), ..old.clone() };
         assert_eq!(
             diff(&old, &new).map(|event| event.payload),
-            Some(json!({"storage": {"uploading": {"name": "a", "size": 2, "written": 1}}}))
+            Some(
+                json!({"storage": {"uploading": {"name": "a", "size": 2, "written": 1, "speed": 0, "eta": null}}})
+            )
         );
     }
 

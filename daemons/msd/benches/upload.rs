@@ -74,7 +74,7 @@ async fn upload(dir: &Path, data: &Bytes, mib: usize, piece: usize) {
             write.chunk(data.slice(at..at + piece)).await.unwrap();
         }
     }
-    write.finish().await.unwrap();
+    write.finish(None).await.unwrap();
     msd.remove("upload.img").await.unwrap();
     stop.cancel();
     owner.await.unwrap();

@@ -15,7 +15,7 @@ use crate::model::State;
 use crate::name::ImageName;
 use crate::owner::{Command, Owner, Reply, Verb};
 use crate::selection::Change;
-use crate::upload::Write;
+use crate::upload::{Order, Write};
 
 /// Requests that may wait for the owner at once. All but resets hold the region, so there is one of those.
 const QUEUE: usize = 8;
@@ -114,11 +114,35 @@ impl Msd {
     /// [`Error::Disabled`], [`Error::BadName`], [`Error::Busy`], [`Error::Offline`], [`Error::Connected`],
     /// [`Error::ImageExists`], [`Error::NoSpace`], [`Error::Remount`], [`Error::Io`].
     pub async fn begin_write(&self, name: &str, size: u64, remove_incomplete: bool) -> Result<Write, Error> {
+        self.write_from(name, size, 0, remove_incomplete).await
+    }
+
+    /// Goes on with an unfinished image of `size` bytes at byte `from`, which lies at or before [`crate::Image::written`]. With 0 it begins anew.
+    ///
+    /// # Errors
+    /// As [`Msd::begin_write`], and [`Error::NoSuchOffset`].
+    pub async fn resume_write(
+        &self,
+        name: &str,
+        size: u64,
+        from: u64,
+        remove_incomplete: bool,
+    ) -> Result<Write, Error> {
+        self.write_from(name, size, from, remove_incomplete).await
+    }
+
+    async fn write_from(
+        &self,
+        name: &str,
+        size: u64,
+        from: u64,
+        remove_incomplete: bool,
+    ) -> Result<Write, Error> {
         if self.owner.is_none() {
             return Err(Error::Disabled);
         }
-        let name = ImageName::parse(name)?;
-        self.exclusive(|reply| Verb::BeginWrite { name, size, remove_incomplete, reply }).await
+        let order = Order { name: ImageName::parse(name)?, size, from, remove_incomplete };
+        self.exclusive(|reply| Verb::BeginWrite(order, reply)).await
     }
 
     /// Begins to read an image out.

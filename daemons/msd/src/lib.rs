@@ -8,8 +8,9 @@
 //! drive:   Absent <-> Empty <--connect / disconnect, guest's eject--> Holds(medium)
 //! ```
 //!
-//! An unfinished image has a marker `.__NAME.incomplete` beside it. A [`Write`] that is dropped leaves the image so
-//! marked, or removes it where that was asked for.
+//! An unfinished image has a marker `.__NAME.incomplete` beside it, which says how far it came. A [`Write`] that is dropped
+//! leaves the image so marked, to be continued by [`Msd::resume_write`], or removes it where that was asked for. Every
+//! image written to its end is hashed as it lies in the file (module `digest`).
 //!
 //! What is connected belongs to the operator, not to our process: when the owner starts it adopts what the drive holds,
 //! and when it ends it leaves the drive as it is. (A daemon that restarts in the middle of an installation must not
@@ -21,6 +22,7 @@
 //!
 //! Not done here: mounting and remounting (the supervisor does it, by [`Remount`]), JSON, fetching images from elsewhere.
 
+mod digest;
 mod download;
 mod drive;
 mod drives;
@@ -29,6 +31,7 @@ mod handle;
 mod model;
 mod mounts;
 mod name;
+mod note;
 mod notice;
 mod otg;
 mod owner;
@@ -37,10 +40,12 @@ mod remount;
 mod replug;
 mod scan;
 mod selection;
+mod speed;
 mod transfer;
 mod upload;
 mod vm;
 
+pub use digest::Sha256;
 pub use download::{Compression, Read};
 pub use drive::{Current, Doing, Drive, DriveError, Flags, Medium, Remount};
 pub use drives::Drives;
@@ -113,6 +118,24 @@ pub enum Error {
     /// More data than the announced size: a `ValidatorError` to the client.
     #[error("more data than the announced {0} bytes")]
     TooMuchData(u64),
+    /// An upload cannot be continued there. The other number is where it can.
+    #[error("{name:?} cannot be continued at byte {wanted}: {written} bytes of it are here")]
+    NoSuchOffset {
+        /// The image.
+        name: String,
+        /// Where the client would go on.
+        wanted: u64,
+        /// The bytes there are; a client goes on there, or before.
+        written: u64,
+    },
+    /// The image is not what the client meant to send: a `ValidatorError` to the client.
+    #[error("the image's SHA-256 is {found}, not {wanted}")]
+    Digest {
+        /// What the client said.
+        wanted: Sha256,
+        /// What arrived.
+        found: Sha256,
+    },
     /// The storage could not be made writable.
     #[error("the storage could not be remounted: {0}")]
     Remount(String),

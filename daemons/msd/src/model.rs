@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// An image on the storage.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,9 @@ pub struct Image {
     pub size: u64,
     /// When it last changed.
     pub modified: SystemTime,
+    /// Bytes of an unfinished one that are here: an upload can go on there. `None` for a finished one, and where nobody
+    /// noted how far it came.
+    pub written: Option<u64>,
 }
 
 /// The image in the drive.
@@ -63,6 +66,10 @@ pub struct Transfer {
     pub size: u64,
     /// Bytes so far.
     pub done: u64,
+    /// Bytes a second of late; 0 until that is known.
+    pub speed: u64,
+    /// How long the rest will take at that speed.
+    pub left: Option<Duration>,
 }
 
 /// The storage.

@@ -21,12 +21,11 @@ use crate::drive::{Current, DriveError, Flags, Medium, Remount};
 use crate::drives::Drives;
 use crate::handle::Settings;
 use crate::model::State;
-use crate::name::ImageName;
 use crate::notice::{MountNotice, Notice};
 use crate::place::Place;
 use crate::scan::{self, Scan};
 use crate::selection::{Change, Selection};
-use crate::upload::Write;
+use crate::upload::{Order, Write};
 
 /// How often progress and free space are shown while data flows.
 const PROGRESS: Duration = Duration::from_secs(1);
@@ -43,7 +42,7 @@ pub(crate) enum Verb {
     SetConnected(bool, Reply<()>),
     Remove(String, Reply<()>),
     Reset(Reply<()>),
-    BeginWrite { name: ImageName, size: u64, remove_incomplete: bool, reply: Reply<Write> },
+    BeginWrite(Order, Reply<Write>),
     BeginRead { name: String, compression: Compression, reply: Reply<Read> },
 }
 
@@ -193,12 +192,10 @@ impl Owner {
                 self.reset().await;
                 self.answer(reply, Ok(()), permit);
             }
-            Verb::BeginWrite { name, size, remove_incomplete, reply } => {
-                match self.begin_write(name, size, remove_incomplete, permit).await {
-                    Ok(write) => self.answer(reply, Ok(write), None),
-                    Err((error, permit)) => self.answer(reply, Err(error), permit),
-                }
-            }
+            Verb::BeginWrite(order, reply) => match self.begin_write(order, permit).await {
+                Ok(write) => self.answer(reply, Ok(write), None),
+                Err((error, permit)) => self.answer(reply, Err(error), permit),
+            },
             Verb::BeginRead { name, compression, reply } => {
                 let result = self.begin_read(name, compression, permit).await;
                 self.answer(reply, result, None);

@@ -76,17 +76,23 @@ impl Place {
         file.set_permissions(Permissions::from_mode(mode | LENT_MODE)).map_err(failed(&self.path))
     }
 
+    /// Opens an unfinished image to go on with it, and its marker. Blocks.
+    pub(crate) fn reopen(&self) -> Result<(File, File), Error> {
+        let open = |name| beneath::write(&self.dir, name).map_err(failed(&self.path));
+        Ok((open(&self.name)?, open(&self.marker)?))
+    }
+
     /// Makes the marker, then the image; neither may exist (see [`Place::clear`]). Blocks.
-    pub(crate) fn create(&self) -> Result<File, Error> {
+    pub(crate) fn create(&self) -> Result<(File, File), Error> {
         let failed = failed(&self.path);
-        beneath::create_new(&self.dir, &self.marker, MARKER_MODE).map_err(&failed)?;
+        let marker = beneath::create_new(&self.dir, &self.marker, MARKER_MODE).map_err(&failed)?;
         let made = self
             .sync()
             .and_then(|()| beneath::create_new(&self.dir, &self.name, IMAGE_MODE).map_err(&failed));
         if made.is_err() {
             let _ = self.unlink(&self.marker);
         }
-        made
+        Ok((made?, marker))
     }
 
     /// Removes the image, if there is one and it is a regular file, then its marker. In this order, on the disk too: a

@@ -16,7 +16,7 @@ use nix::sys::statvfs::{Statvfs, fstatvfs, statvfs};
 use nix::unistd::{AccessFlags, access};
 
 use crate::model::{Image, Part};
-use crate::{mounts, name};
+use crate::{mounts, name, note};
 
 /// Directories deeper than this are not looked into.
 const DEPTH: usize = 16;
@@ -120,12 +120,15 @@ impl Walk<'_> {
             if self.images.len() == IMAGES {
                 return;
             }
+            let complete = !marked.contains(&file_name);
+            let written = if complete { None } else { note::of(dir, &file_name, meta.len()) };
             let image = Image {
-                complete: !marked.contains(&file_name),
+                complete,
                 removable: dir_writable,
                 writable: !name::is_iso(&file_name) && (owner == Owner::Storage || may_write(&entry.path())),
                 size: meta.len(),
                 modified: meta.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+                written,
             };
             self.images.insert(key, image);
         }

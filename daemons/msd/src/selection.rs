@@ -66,7 +66,14 @@ mod tests {
     use super::*;
 
     fn image(writable: bool) -> Image {
-        Image { complete: true, removable: true, writable, size: 0, modified: SystemTime::UNIX_EPOCH }
+        Image {
+            complete: true,
+            removable: true,
+            writable,
+            size: 0,
+            modified: SystemTime::UNIX_EPOCH,
+            written: None,
+        }
     }
 
     fn apply(

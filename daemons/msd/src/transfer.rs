@@ -23,6 +23,11 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
+    /// Of what begins with so many bytes that are there already.
+    pub(crate) fn starting_at(bytes: u64) -> Self {
+        Self { done: AtomicU64::new(bytes), ..Self::default() }
+    }
+
     pub(crate) fn done(&self) -> u64 {
         self.done.load(Ordering::Relaxed)
     }

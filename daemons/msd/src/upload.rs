@@ -5,6 +5,9 @@
 //!
 //! A thread of its own writes. Network pieces of 16 to 64 KiB are gathered into vectored writes of up to 1 MiB.
 //!
+//! An upload that broke off is continued in the same file, where its marker says (module `note`); a thread beside this one
+//! hashes what was written (module `digest`).
+//!
 //! **Syncing.** The contract asks for an fsync every 4 MiB and at the end. The ones on the way do not make anything
 //! safe (until the last one the marker says "broken"); they keep the page cache from filling with dirty pages, which
 //! would freeze the board at the end and make the progress shown a lie. A plain fsync stops the pipeline for a
@@ -12,7 +15,7 @@
 //! before it: at most two windows are dirty, the disk always has work, and the metadata is committed once, at the end.
 
 use std::fs::File;
-use std::io::{self, IoSlice, Write as _};
+use std::io::{self, IoSlice, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,7 +26,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::digest::{Follower, Sha256};
 use crate::name::ImageName;
+use crate::note::Note;
 use crate::place::{Place, Site};
 use crate::transfer::{self, PIECE, Progress, failed};
 use crate::{Error, scan};
@@ -37,6 +42,8 @@ pub struct Written {
     pub size: u64,
     /// Bytes written; fewer than announced leave an incomplete image.
     pub written: u64,
+    /// Of a complete image, as it lies in the file.
+    pub sha256: Option<Sha256>,
 }
 
 pub(crate) type Reply = oneshot::Sender<Result<Written, Error>>;
@@ -44,7 +51,19 @@ pub(crate) type Reply = oneshot::Sender<Result<Written, Error>>;
 #[derive(Debug)]
 pub(crate) enum Piece {
     Data(Bytes),
-    Finish(Reply),
+    /// These were all, and this is what they should be.
+    Finish(Option<Sha256>, Reply),
+}
+
+/// What is to be written.
+#[derive(Debug)]
+pub(crate) struct Order {
+    pub(crate) name: ImageName,
+    /// Bytes announced.
+    pub(crate) size: u64,
+    /// The byte to go on at; 0 begins anew.
+    pub(crate) from: u64,
+    pub(crate) remove_incomplete: bool,
 }
 
 /// An image being written. Dropped before [`Write::finish`], it is aborted.
@@ -58,8 +77,14 @@ pub struct Write {
 }
 
 impl Write {
-    pub(crate) fn new(name: String, size: u64, pieces: mpsc::Sender<Piece>, progress: Arc<Progress>) -> Self {
-        Self { name, size, sent: 0, pieces, progress }
+    pub(crate) fn new(
+        name: String,
+        size: u64,
+        from: u64,
+        pieces: mpsc::Sender<Piece>,
+        progress: Arc<Progress>,
+    ) -> Self {
+        Self { name, size, sent: from, pieces, progress }
     }
 
     /// The image's name.
@@ -85,7 +110,7 @@ impl Write {
     /// # Errors
     /// [`Error::TooMuchData`], [`Error::Io`], [`Error::Cancelled`].
     pub async fn chunk(&mut self, mut data: Bytes) -> Result<(), Error> {
-        self.sent += data.len() as u64;
+        self.sent = self.sent.saturating_add(data.len() as u64);
         if self.sent > self.size {
             return Err(Error::TooMuchData(self.size));
         }
@@ -96,13 +121,14 @@ impl Write {
         Ok(())
     }
 
-    /// Ends the write: everything is on the disk when this answers, and the region is free.
+    /// Ends the write: everything is on the disk when this answers, and the region is free. A complete image must have
+    /// this digest, if one is given; else it stays incomplete, and cannot be continued.
     ///
     /// # Errors
-    /// As [`Write::chunk`].
-    pub async fn finish(self) -> Result<Written, Error> {
+    /// As [`Write::chunk`], and [`Error::Digest`].
+    pub async fn finish(self, wanted: Option<Sha256>) -> Result<Written, Error> {
         let (reply, answer) = oneshot::channel();
-        self.send(Piece::Finish(reply)).await?;
+        self.send(Piece::Finish(wanted, reply)).await?;
         answer.await.unwrap_or_else(|_| Err(self.progress.failure()))
     }
 
@@ -121,25 +147,57 @@ pub(crate) struct Ended {
 /// A file made ready.
 #[derive(Debug)]
 pub(crate) struct Upload {
-    name: ImageName,
-    size: u64,
-    remove_incomplete: bool,
+    order: Order,
     window: u64,
     place: Place,
     file: File,
+    marker: File,
+    /// What the marker says.
+    note: Note,
+}
+
+/// How the client ended it.
+enum Last {
+    /// It left.
+    Left,
+    /// It said that this was all, and what it should be.
+    Said(Option<Sha256>, Reply),
 }
 
 impl Upload {
-    /// Makes the file, its directories and its marker. Blocks.
-    pub(crate) fn prepare(
-        root: &Path,
-        name: ImageName,
-        size: u64,
-        remove_incomplete: bool,
-        window: u64,
-    ) -> Result<Self, Error> {
-        let site = Site::survey(root, name.as_str())?;
-        let taken = site.occupied(name.as_str())?;
+    /// Makes the file, its directories and its marker, or opens those there are. Blocks.
+    pub(crate) fn prepare(root: &Path, order: Order, window: u64) -> Result<Self, Error> {
+        if order.from > 0 { Self::reopen(root, order, window) } else { Self::make(root, order, window) }
+    }
+
+    fn reopen(root: &Path, order: Order, window: u64) -> Result<Self, Error> {
+        let nowhere = |written| Error::NoSuchOffset {
+            name: order.name.as_str().to_owned(),
+            wanted: order.from,
+            written,
+        };
+        let site = Site::survey(root, order.name.as_str())?;
+        site.occupied(order.name.as_str())?;
+        let place = Place::find(root, order.name.as_str()).map_err(|_| nowhere(0))?;
+        let (mut file, marker) = place.reopen().map_err(|_| nowhere(0))?;
+        let path = place.path().to_owned();
+        let failed = failed(&path);
+        let long = file.metadata().map_err(&failed)?.len();
+        let note = Note::read(&marker).map_err(&failed)?;
+        let Some(note) = note.filter(|note| note.size == order.size && long == order.size) else {
+            return Err(nowhere(0));
+        };
+        if order.from > note.written {
+            return Err(nowhere(note.written));
+        }
+        file.seek(SeekFrom::Start(order.from)).map_err(&failed)?;
+        Ok(Self { order, window, place, file, marker, note })
+    }
+
+    fn make(root: &Path, order: Order, window: u64) -> Result<Self, Error> {
+        let size = order.size;
+        let site = Site::survey(root, order.name.as_str())?;
+        let taken = site.occupied(order.name.as_str())?;
         let free = scan::space_at(site.nearest()).map_err(failed(site.path()))?.free.saturating_add(taken);
         if size > free {
             return Err(Error::NoSpace { wanted: size, free });
@@ -147,8 +205,8 @@ impl Upload {
         let place = site.build()?;
         // A broken image is not written over but made anew: whatever lies there may be more than it seems.
         place.clear()?;
-        let file = place.create()?;
-        let upload = Self { name, size, remove_incomplete, window, place, file };
+        let (file, marker) = place.create()?;
+        let upload = Self { order, window, place, file, marker, note: Note { size, written: 0 } };
         if let Err(error) = extend(&upload.file, size) {
             upload.remove();
             if error.raw_os_error() == Some(Errno::ENOSPC as i32) {
@@ -167,32 +225,59 @@ impl Upload {
         progress: &Progress,
         cancel: &CancellationToken,
     ) -> Ended {
-        let (end, reply) = match self.pump(runtime, &mut pieces, progress, cancel) {
-            Ok(reply) => (Ok(()), reply),
-            Err(error) => (Err(error), None),
-        };
-        let written = progress.done();
-        let complete = end.is_ok() && reply.is_some() && written >= self.size;
-        let result = end.and_then(|()| if complete { self.complete() } else { Ok(()) });
+        let mut reply = None;
+        let result = self.follow().and_then(|follower| {
+            let last = self.pump(runtime, &mut pieces, progress, cancel, &follower)?;
+            let Last::Said(wanted, answer) = last else { return Ok(None) };
+            reply = Some(answer);
+            if progress.done() < self.order.size {
+                return Ok(None);
+            }
+            self.complete(runtime, cancel, follower, wanted).map(Some)
+        });
         if let Err(error) = &result {
             progress.fail(error);
         }
-        if self.remove_incomplete && !(complete && result.is_ok()) {
-            self.remove();
+        if !matches!(result, Ok(Some(_))) {
+            self.leave_incomplete(&result, progress.done());
         }
-        let written = Written { name: self.name.as_str().to_owned(), size: self.size, written };
-        Ended { result: result.map(|()| written), reply }
+        let (name, size) = (self.order.name.as_str().to_owned(), self.order.size);
+        let written = progress.done();
+        Ended { result: result.map(|sha256| Written { name, size, written, sha256 }), reply }
     }
 
-    /// `Ok(None)`: the client left.
+    fn follow(&self) -> Result<Follower, Error> {
+        let clone = |file: &File| file.try_clone().map_err(failed(self.place.path()));
+        let (file, marker) = (clone(&self.file)?, clone(&self.marker)?);
+        Follower::start(file, marker, self.note, self.order.from).map_err(failed(self.place.path()))
+    }
+
+    /// Removes what is there, or notes how far it came: everything up to there is on the disk then.
+    fn leave_incomplete(&self, result: &Result<Option<Sha256>, Error>, written: u64) {
+        if self.order.remove_incomplete {
+            return self.remove();
+        }
+        let note = match result {
+            Err(Error::Digest { .. }) => Note { written: 0, ..self.note },
+            // What could not be written may not be there.
+            Err(Error::Io { .. }) => return,
+            _ => Note { written: written.min(self.order.size), ..self.note },
+        };
+        if let Err(error) = self.file.sync_data().and_then(|()| note.write(&self.marker)) {
+            log::warn!("{:?} cannot be continued later: {error}", self.order.name.as_str());
+        }
+    }
+
     fn pump(
         &mut self,
         runtime: &Handle,
         pieces: &mut mpsc::Receiver<Piece>,
         progress: &Progress,
         cancel: &CancellationToken,
-    ) -> Result<Option<Reply>, Error> {
-        let mut writeback = Writeback { window: self.window, started: 0, waited: 0, ranges: true };
+        follower: &Follower,
+    ) -> Result<Last, Error> {
+        let from = self.order.from;
+        let mut writeback = Writeback { window: self.window, started: from, waited: from, ranges: true };
         let mut batch = Vec::with_capacity(transfer::QUEUE);
         loop {
             let first = transfer::wait(runtime, cancel, pieces.recv()).ok_or(Error::Cancelled)?;
@@ -206,8 +291,8 @@ impl Upload {
                         gathered += data.len();
                         batch.push(data);
                     }
-                    Some(Piece::Finish(reply)) => end = Some(Some(reply)),
-                    None => end = Some(None),
+                    Some(Piece::Finish(wanted, reply)) => end = Some(Last::Said(wanted, reply)),
+                    None => end = Some(Last::Left),
                 }
                 if end.is_some() || gathered >= PIECE {
                     break;
@@ -217,16 +302,38 @@ impl Upload {
             }
             write_all(&mut self.file, &mut batch).map_err(failed(self.place.path()))?;
             progress.add(gathered);
+            follower.wrote(progress.done());
             writeback.wrote(&self.file, progress.done()).map_err(failed(self.place.path()))?;
-            if let Some(reply) = end {
-                return Ok(reply);
+            if let Some(last) = end {
+                return Ok(last);
             }
         }
     }
 
-    fn complete(&self) -> Result<(), Error> {
-        self.file.sync_all().map_err(failed(self.place.path()))?;
-        self.place.unmark()
+    /// Brings the whole image to the disk, checks it, and takes the marker away.
+    fn complete(
+        &self,
+        runtime: &Handle,
+        cancel: &CancellationToken,
+        follower: Follower,
+        wanted: Option<Sha256>,
+    ) -> Result<Sha256, Error> {
+        let failed = failed(self.place.path());
+        let (stop, cancel) = (follower.stopper(), cancel.clone());
+        // An image that went on late may have to be read for minutes.
+        let watch = runtime.spawn(async move {
+            cancel.cancelled().await;
+            stop();
+        });
+        let synced = self.file.sync_all();
+        let found = follower.finish(self.order.size);
+        watch.abort();
+        synced.map_err(&failed)?;
+        let found = found.map_err(&failed)?.ok_or(Error::Cancelled)?;
+        match wanted {
+            Some(wanted) if wanted != found => Err(Error::Digest { wanted, found }),
+            _ => self.place.unmark().map(|()| found),
+        }
     }
 
     fn remove(&self) {
@@ -328,7 +435,12 @@ mod tests {
     use super::*;
 
     fn prepare(root: &Path, name: &str, size: u64) -> Result<Upload, Error> {
-        Upload::prepare(root, ImageName::parse(name).unwrap(), size, false, 4096)
+        prepare_from(root, name, size, 0)
+    }
+
+    fn prepare_from(root: &Path, name: &str, size: u64, from: u64) -> Result<Upload, Error> {
+        let name = ImageName::parse(name).unwrap();
+        Upload::prepare(root, Order { name, size, from, remove_incomplete: false }, 4096)
     }
 
     #[test]
@@ -356,6 +468,29 @@ mod tests {
         fs::write(dir.path().join(".__x.incomplete"), b"").unwrap();
         prepare(dir.path(), "x", 2).unwrap();
         assert_eq!(fs::read(dir.path().join("x")).unwrap(), [0, 0]);
+    }
+
+    #[test]
+    fn a_broken_image_goes_on_where_its_marker_says_and_before_and_nowhere_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let upload = prepare(dir.path(), "sub/x", 10).unwrap();
+        Note { size: 10, written: 4 }.write(&upload.marker).unwrap();
+        drop(upload);
+        for from in [1, 4] {
+            let mut upload = prepare_from(dir.path(), "sub/x", 10, from).unwrap();
+            assert_eq!(upload.file.stream_position().unwrap(), from);
+        }
+        let refused = |name, size, from| match prepare_from(dir.path(), name, size, from) {
+            Err(Error::NoSuchOffset { written, .. }) => Some(written),
+            _ => None,
+        };
+        assert_eq!(refused("sub/x", 10, 5), Some(4));
+        assert_eq!(refused("sub/x", 11, 4), Some(0), "another size is another image");
+        assert_eq!(refused("none", 10, 4), Some(0));
+        fs::write(dir.path().join("sub/.__x.incomplete"), b"").unwrap();
+        assert_eq!(refused("sub/x", 10, 4), Some(0), "a marker of somebody else");
+        fs::remove_file(dir.path().join("sub/.__x.incomplete")).unwrap();
+        assert!(matches!(prepare_from(dir.path(), "sub/x", 10, 4), Err(Error::ImageExists(_))));
     }
 
     #[test]

@@ -7,7 +7,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use msd::{Compression, Current, Deed, DriveError, Drives, Error, Fake, Flags, Medium, Msd, Settings, State};
+use msd::{
+    Compression, Current, Deed, DriveError, Drives, Error, Fake, Flags, Medium, Msd, Settings, Sha256, State,
+};
+use sha2::Digest as _;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -67,7 +70,7 @@ impl House {
         for piece in data.chunks(10_000) {
             write.chunk(Bytes::copy_from_slice(piece)).await?;
         }
-        write.finish().await
+        write.finish(None).await
     }
 
     async fn connect(&self, image: &str, cdrom: bool, rw: bool) -> Result<(), Error> {
@@ -92,6 +95,75 @@ fn pattern(len: usize) -> Vec<u8> {
 
 fn marker(dir: &Path, name: &str) -> bool {
     dir.join(format!(".__{name}.incomplete")).exists()
+}
+
+fn sha256(data: &[u8]) -> Sha256 {
+    Sha256(sha2::Sha256::digest(data).into())
+}
+
+/// Sends some of an image, from a byte on, and leaves.
+async fn send_and_leave(house: &mut House, data: &[u8], from: usize, until: usize) {
+    let mut write = house.msd.resume_write("x.img", data.len() as u64, from as u64, false).await.unwrap();
+    for piece in data[from..until].chunks(70_000) {
+        write.chunk(Bytes::copy_from_slice(piece)).await.unwrap();
+    }
+    drop(write);
+    house.until(|state| !state.busy).await;
+}
+
+#[tokio::test]
+async fn an_upload_that_broke_off_twenty_times_goes_on_and_is_right() {
+    let mut house = House::with(&[]).await;
+    let data = pattern(5_000_000);
+    let mut from = 0;
+    for step in 1..=20 {
+        let until = from + (data.len() - from) * (step * 37 % 41) / 100;
+        send_and_leave(&mut house, &data, from, until).await;
+        let image = house.now().storage.unwrap().images["x.img"].clone();
+        assert!(!image.complete);
+        assert_eq!(image.written, Some(until as u64), "everything that was taken is there");
+        // Every other client goes on a little before the end: it was told less.
+        from = until.saturating_sub(step % 2 * 1000);
+    }
+    let mut write = house.msd.resume_write("x.img", data.len() as u64, from as u64, false).await.unwrap();
+    write.chunk(Bytes::copy_from_slice(&data[from..])).await.unwrap();
+    let written = write.finish(Some(sha256(&data))).await.unwrap();
+    assert_eq!((written.written, written.sha256), (5_000_000, Some(sha256(&data))));
+    assert_eq!(fs::read(house.dir.path().join("x.img")).unwrap(), data);
+    assert!(!marker(house.dir.path(), "x.img"));
+    assert_eq!(house.now().storage.unwrap().images["x.img"].written, None);
+}
+
+#[tokio::test]
+async fn an_upload_goes_on_after_the_daemon_was_stopped() {
+    let mut house = House::with(&[]).await;
+    let data = pattern(100_000);
+    send_and_leave(&mut house, &data, 0, 60_000).await;
+    let (dir, fake) = house.end().await;
+    let house = House::on(dir, fake).await;
+    assert_eq!(house.now().storage.unwrap().images["x.img"].written, Some(60_000));
+    let refused = house.msd.resume_write("x.img", 100_000, 60_001, false).await.unwrap_err();
+    assert_eq!(refused, Error::NoSuchOffset { name: "x.img".into(), wanted: 60_001, written: 60_000 });
+    assert!(!house.now().busy);
+    let mut write = house.msd.resume_write("x.img", 100_000, 60_000, false).await.unwrap();
+    write.chunk(Bytes::copy_from_slice(&data[60_000..])).await.unwrap();
+    assert_eq!(write.finish(None).await.unwrap().sha256, Some(sha256(&data)));
+}
+
+#[tokio::test]
+async fn an_image_that_is_not_what_was_meant_stays_incomplete_and_begins_anew() {
+    let house = House::with(&[]).await;
+    for remove in [false, true] {
+        let mut write = house.msd.begin_write("x.img", 3, remove).await.unwrap();
+        write.chunk(Bytes::from_static(b"abd")).await.unwrap();
+        let (wanted, found) = (sha256(b"abc"), sha256(b"abd"));
+        assert_eq!(write.finish(Some(wanted)).await, Err(Error::Digest { wanted, found }));
+        let images = house.now().storage.unwrap().images;
+        assert_eq!(
+            images.get("x.img").map(|image| (image.complete, image.written)),
+            (!remove).then_some((false, Some(0)))
+        );
+    }
 }
 
 #[tokio::test]
@@ -165,7 +237,7 @@ async fn an_upload_that_ends_early_stays_incomplete() {
     let house = House::with(&[]).await;
     let mut write = house.msd.begin_write("short", 10, false).await.unwrap();
     write.chunk(Bytes::from_static(b"abc")).await.unwrap();
-    assert_eq!(write.finish().await.unwrap().written, 3);
+    assert_eq!(write.finish(None).await.unwrap().written, 3);
     assert!(!house.now().storage.unwrap().images["short"].complete);
 }
 
@@ -428,7 +500,7 @@ async fn stopping_ends_a_transfer_and_leaves_the_image_marked() {
     let (dir, fake) = house.end().await;
     assert!(marker(dir.path(), "big"));
     assert_eq!(fake.deeds().last(), Some(&Deed::Remount(false)));
-    assert_eq!(write.finish().await, Err(Error::Cancelled));
+    assert_eq!(write.finish(None).await, Err(Error::Cancelled));
 }
 
 #[tokio::test]

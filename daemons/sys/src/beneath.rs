@@ -43,14 +43,28 @@ pub fn read(root: impl AsFd, path: &Path) -> io::Result<File> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
 }
 
-/// Makes a new regular file below `root` for writing, of exactly this mode, whatever the umask.
+/// Opens a regular file there is below `root` for reading and writing. Nothing of it is cut.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn write(root: impl AsFd, path: &Path) -> io::Result<File> {
+    let file: File =
+        open(root, path, OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_NOCTTY, Mode::empty())?.into();
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+}
+
+/// Makes a new regular file below `root` for reading and writing, of exactly this mode, whatever the umask.
 ///
 /// # Errors
 ///
 /// As [`directory`]; `AlreadyExists` for whatever has that name, a link included. The mode is only a wish where a file
 /// system has none of its own.
 pub fn create_new(root: impl AsFd, path: &Path, mode: u32) -> io::Result<File> {
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
+    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL;
     let mode = Mode::from_bits_truncate(mode);
     let fd = open(root, path, flags, mode)?;
     match nix::sys::stat::fchmod(&fd, mode) {

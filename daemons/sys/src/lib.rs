@@ -11,6 +11,7 @@ pub mod fd;
 pub mod futex;
 pub mod hidraw;
 pub mod lease;
+pub mod limit;
 pub mod memfd;
 pub mod mmap;
 pub mod pass;

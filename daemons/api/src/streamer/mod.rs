@@ -1,7 +1,8 @@
 //! `/streamer`: the picture's settings, snapshots and the MJPEG stream (sections 8.7 and 10).
 //!
 //! [`owner`] decides when the streamer runs, `shown` says what clients are told of it, [`frames`] brings its pictures into this process, [`mjpeg`] and
-//! [`snapshot`] send them, [`audience`] counts who looks, [`edid`] is about the monitor that the target sees. Text recognition is not here yet.
+//! [`snapshot`] send them, [`text`] reads them, [`timed`] takes them by the clock, [`audience`] counts who looks, [`edid`] is about
+//! the monitor that the target sees.
 
 pub mod audience;
 pub mod edid;
@@ -10,6 +11,8 @@ pub mod mjpeg;
 pub mod owner;
 mod shown;
 pub mod snapshot;
+pub mod text;
+pub mod timed;
 
 use crate::{
     answer::{self, Answer},
@@ -22,7 +25,8 @@ use actix_web::{
     web::{self, Data},
 };
 use auth::Access;
-use model::{ErrorClass, check, ocr};
+use model::{ErrorClass, check};
+use ocr::Ocr;
 use owner::{Change, Streamer};
 use tokio_util::sync::CancellationToken;
 
@@ -99,8 +103,8 @@ async fn reset(streamer: Data<Streamer>) -> Answer {
     Ok(answer::nothing())
 }
 
-async fn take_snapshot(streamer: Data<Streamer>, query: Query) -> Answer {
-    snapshot::take(&streamer, &query).await
+async fn take_snapshot(streamer: Data<Streamer>, ocr: Data<Ocr>, query: Query) -> Answer {
+    snapshot::take(&streamer, &ocr, &query).await
 }
 
 async fn forget_snapshot(streamer: Data<Streamer>) -> Answer {
@@ -108,8 +112,8 @@ async fn forget_snapshot(streamer: Data<Streamer>) -> Answer {
     Ok(answer::nothing())
 }
 
-async fn ocr_state() -> Answer {
-    Ok(answer::ok(&ocr::wrapped(&ocr::State::default())))
+async fn ocr_state(ocr: Data<Ocr>) -> Answer {
+    Ok(answer::ok(&model::ocr::wrapped(&text::show(&ocr))))
 }
 
 /// Other programs' streams are asked for by `?action=stream` and `?action=snapshot`.
@@ -133,7 +137,7 @@ async fn stream(
 
 /// The streamer's own snapshot shows a placeholder where there is no signal.
 async fn stream_snapshot(streamer: Data<Streamer>) -> Answer {
-    snapshot::take(&streamer, &Query::parse("allow_offline=1")).await
+    snapshot::now(&streamer).await
 }
 
 async fn stream_state(streamer: Data<Streamer>) -> Answer {

@@ -1,13 +1,14 @@
 //! `GET /streamer/snapshot`: one picture (sections 8.7 and 10.4).
 
-use super::{frames::Shot, owner::Streamer};
-use crate::{failure::Failure, query::Query};
+use super::{frames::Shot, owner::Streamer, text};
+use crate::{answer, failure::Failure, query::Query};
 use actix_web::{
     HttpResponse, HttpResponseBuilder,
     http::header::{self, HeaderName},
 };
 use bytes::Bytes;
-use model::{ErrorClass, check};
+use model::check;
+use ocr::Ocr;
 use std::{
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -17,7 +18,7 @@ use std::{
 const FRESH: Duration = Duration::from_millis(1500);
 
 /// Answers with a picture: the remembered one, or one from now.
-pub async fn take(streamer: &Streamer, query: &Query) -> Result<HttpResponse, Failure> {
+pub async fn take(streamer: &Streamer, ocr: &Ocr, query: &Query) -> Result<HttpResponse, Failure> {
     let save = query.flag("save")?;
     let load = query.flag("load")?;
     let allow_offline = query.flag("allow_offline")?;
@@ -27,10 +28,17 @@ pub async fn take(streamer: &Streamer, query: &Query) -> Result<HttpResponse, Fa
         streamer.remember(Some(Arc::clone(&shot))).await;
     }
     if query.flag("ocr")? {
-        return Err(Failure::new(ErrorClass::Ocr, "text recognition is not available"));
+        let text = text::read(ocr, &shot, query).await?;
+        return Ok(head(&shot).insert_header(answer::text_plain()).body(text));
     }
     let data = if query.flag("preview")? { preview(&shot, query).await? } else { shot.data.clone() };
-    Ok(answer(&shot).content_type("image/jpeg").body(data))
+    Ok(head(&shot).content_type("image/jpeg").body(data))
+}
+
+/// Answers with the picture of now, a placeholder where there is no signal: the streamer's own snapshot.
+pub async fn now(streamer: &Streamer) -> Result<HttpResponse, Failure> {
+    let shot = fresh(streamer).await.ok_or_else(Failure::unavailable)?;
+    Ok(head(&shot).content_type("image/jpeg").body(shot.data.clone()))
 }
 
 /// A picture of now; none while the streamer does not run.
@@ -64,7 +72,7 @@ async fn preview(shot: &Shot, query: &Query) -> Result<Bytes, Failure> {
 }
 
 /// The head of a picture's answer, without its body.
-fn answer(shot: &Shot) -> HttpResponseBuilder {
+fn head(shot: &Shot) -> HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
     no_store(&mut response);
     let meta = &shot.meta;

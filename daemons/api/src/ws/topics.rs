@@ -7,7 +7,7 @@ use crate::{
     atx as atx_api, gpio as gpio_api, hid as hid_api,
     info::{self as info_api, LoginNeeded},
     msd as msd_api,
-    streamer::owner::Streamer,
+    streamer::{owner::Streamer, text},
     switch::{self as switch_api, Switch},
     ws::hub::Hub,
 };
@@ -21,6 +21,7 @@ use model::{
     legacy,
 };
 use msd::Msd;
+use ocr::Ocr;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +43,8 @@ pub struct Sources {
     pub msd: Msd,
     /// Video.
     pub streamer: Streamer,
+    /// Text on pictures.
+    pub ocr: Ocr,
     /// Facts about the appliance.
     pub info: Info,
     /// Whether people must log in.
@@ -67,7 +70,7 @@ impl Legacy {
 
 /// Starts all topics. The tasks end with `stop`.
 pub fn start(sources: Sources, hub: &Hub, legacy: Legacy, stop: &CancellationToken) -> Vec<Full> {
-    let Sources { hid, keymaps, atx, gpio, msd, streamer, info, login, switch, wol } = sources;
+    let Sources { hid, keymaps, atx, gpio, msd, streamer, ocr, info, login, switch, wol } = sources;
     let model = Arc::new(gpio_api::show_model(gpio.model()));
     let topic = |feed: Feed| feed.start(hub, stop);
     vec![
@@ -100,7 +103,7 @@ pub fn start(sources: Sources, hub: &Hub, legacy: Legacy, stop: &CancellationTok
             legacy.add(vec![event], || vec![legacy::streamer(state)])
         })),
         Box::new(move || {
-            let (maps, ocr) = (keymaps.show(), model::ocr::State::default());
+            let (maps, ocr) = (keymaps.show(), text::show(&ocr));
             let new = vec![Event::new(event::HID_KEYMAPS, maps.wrapped()), model::ocr::full(&ocr)];
             legacy.add(new, || vec![legacy::hid_keymaps(&maps), legacy::ocr(&ocr)])
         }),

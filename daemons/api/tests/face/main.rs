@@ -3,6 +3,10 @@
 #[cfg(test)]
 mod appliance;
 #[cfg(test)]
+mod drive;
+#[cfg(test)]
 mod http;
+#[cfg(test)]
+mod media;
 #[cfg(test)]
 mod socket;

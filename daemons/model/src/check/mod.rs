@@ -7,7 +7,7 @@ mod name;
 mod number;
 mod word;
 
-pub use name::{channel, file_name, image_name, image_prefix, keymap_name};
+pub use name::{channel, file_name, image_name, image_prefix, keymap_name, url};
 pub use number::{
     boolean, clamp_coordinate, clamp_delta, float, float_at_least, int, int_at_least, int_between, log_seek,
     mouse_coordinate, mouse_delta, ocr_edge, print_delay, stream_fps, stream_quality,

@@ -5,6 +5,7 @@ use super::{Checked, Invalid, within};
 const NAME_LIMIT: usize = 512;
 const NAME_CHARS: usize = 255;
 const IMAGE_LIMIT: usize = 4096;
+const URL_LIMIT: usize = 4096;
 
 /// What storage adds around a name while the image is incomplete (`.__NAME.incomplete`), in bytes.
 const MARKER_BYTES: usize = 14;
@@ -43,6 +44,20 @@ pub fn image_prefix(raw: &str) -> Checked<String> {
     parts.map(|parts| parts.join("/")).ok_or_else(|| Invalid::new(expected, raw))
 }
 
+/// An address images can be fetched from: `http://` or `https://`, a host, no blanks.
+pub fn url(raw: &str) -> Checked<String> {
+    let expected = "an address of http or https";
+    let text = within(raw, URL_LIMIT, expected)?.trim();
+    let rest = text
+        .split_once("://")
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https"));
+    let good = rest.is_some_and(|(_, rest)| {
+        rest.starts_with(|first: char| first == '[' || first == '_' || first.is_alphanumeric())
+            && !rest.contains(|c: char| c.is_whitespace() || c.is_control())
+    });
+    if good { Ok(text.to_owned()) } else { Err(Invalid::new(expected, raw)) }
+}
+
 fn part(raw: &str) -> Option<String> {
     let text = raw.trim();
     if text.is_empty() || text.contains(['/', '\0']) || text.starts_with('.') || text == "lost+found" {
@@ -78,6 +93,16 @@ pub fn channel(raw: &str) -> Checked<String> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn addresses_have_a_scheme_that_can_be_fetched_and_a_host() {
+        for raw in ["http://host/x.iso", "HTTPS://[::1]:8/", " http://127.0.0.1:9/x "] {
+            assert_eq!(url(raw).as_deref(), Ok(raw.trim()));
+        }
+        for raw in ["", "ftp://x/y", "http://", "http:///x", "http://a b", "x.iso", "file:///etc/passwd"] {
+            assert!(url(raw).is_err(), "{raw:?}");
+        }
+    }
 
     #[test]
     fn image_names() {

@@ -10,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::Owner;
 use crate::download::{Compression, Download, Out, Read};
-use crate::name::ImageName;
 use crate::scan;
+use crate::speed::Speed;
 use crate::transfer::{self, Progress};
-use crate::upload::{Ended, Upload, Write};
+use crate::upload::{Ended, Order, Upload, Write};
 use crate::{Error, upload};
 
 /// A transfer under way.
@@ -22,6 +22,7 @@ pub(super) struct Active {
     pub(super) name: String,
     pub(super) size: u64,
     pub(super) progress: Arc<Progress>,
+    pub(super) speed: Speed,
     cancel: CancellationToken,
     ended: oneshot::Receiver<Ended>,
     /// Held here for a write, which ends with our remount. A read's is held by its thread, which can free it before the
@@ -39,16 +40,14 @@ impl Owner {
     /// Gives the region back with the error.
     pub(super) async fn begin_write(
         &mut self,
-        name: ImageName,
-        size: u64,
-        remove_incomplete: bool,
+        order: Order,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Result<Write, (Error, Option<OwnedSemaphorePermit>)> {
-        let own = match self.may_write(name.as_str()).await {
+        let own = match self.may_write(order.name.as_str()).await {
             Ok(own) => own,
             Err(error) => return Err((error, permit)),
         };
-        match self.start_write(name, size, remove_incomplete).await {
+        match self.start_write(order).await {
             Ok((write, active)) => {
                 self.active = Some(Active { permit, ..active });
                 Ok(write)
@@ -79,30 +78,33 @@ impl Owner {
         Ok(own)
     }
 
-    async fn start_write(
-        &mut self,
-        name: ImageName,
-        size: u64,
-        remove_incomplete: bool,
-    ) -> Result<(Write, Active), Error> {
+    async fn start_write(&mut self, order: Order) -> Result<(Write, Active), Error> {
         let (root, window) = (self.settings.root.clone(), self.settings.sync_chunk);
-        let image = name.as_str().to_owned();
-        let prepare = move || Upload::prepare(&root, name, size, remove_incomplete, window);
+        let (image, size, from) = (order.name.as_str().to_owned(), order.size, order.from);
+        let prepare = move || Upload::prepare(&root, order, window);
         let prepared = spawn_blocking(prepare).await.unwrap_or(Err(Error::Stopped))?;
         let (pieces, inbox) = mpsc::channel::<upload::Piece>(transfer::QUEUE);
-        let (progress, cancel) = (Arc::new(Progress::default()), self.stop.child_token());
+        let (progress, cancel) = (Arc::new(Progress::starting_at(from)), self.stop.child_token());
         let (report, ended) = oneshot::channel();
         let (runtime, seen, token) = (Handle::current(), Arc::clone(&progress), cancel.clone());
         transfer::start("msd-write", move || {
             let _ = report.send(prepared.run(&runtime, inbox, &seen, &token));
         })?;
-        log::info!("writing {image:?}, {size} bytes");
+        log::info!("writing {image:?}, {size} bytes, from byte {from}");
         self.rescan_at = Some(Instant::now());
-        let write = Write::new(image.clone(), size, pieces, Arc::clone(&progress));
-        Ok((
-            write,
-            Active { direction: Direction::In, name: image, size, progress, cancel, ended, permit: None },
-        ))
+        let write = Write::new(image.clone(), size, from, pieces, Arc::clone(&progress));
+        let speed = Speed::starting_at(from, Instant::now());
+        let active = Active {
+            direction: Direction::In,
+            name: image,
+            size,
+            progress,
+            speed,
+            cancel,
+            ended,
+            permit: None,
+        };
+        Ok((write, active))
     }
 
     pub(super) async fn begin_read(
@@ -128,7 +130,7 @@ impl Owner {
             (Handle::current(), Arc::clone(&progress), cancel.clone(), image.clone());
         transfer::start("msd-read", move || {
             download.run(&Out { runtime: &runtime, cancel: &token, pieces: &pieces }, &seen);
-            let written = upload::Written { name, size, written: seen.done() };
+            let written = upload::Written { name, size, written: seen.done(), sha256: None };
             // In this order: when the state says "not busy" the region is free, and when the client sees the end too.
             drop(permit);
             let _ = report.send(Ended { result: Ok(written), reply: None });
@@ -139,6 +141,7 @@ impl Owner {
             name: image,
             size,
             progress,
+            speed: Speed::starting_at(0, Instant::now()),
             cancel,
             ended,
             permit: None,

@@ -26,7 +26,9 @@ impl Owner {
         };
         let transfer = |direction| {
             let active = self.active.as_ref().filter(|active| active.direction == direction)?;
-            Some(Transfer { name: active.name.clone(), size: active.size, done: active.progress.done() })
+            let (done, speed) = (active.progress.done(), active.speed.bytes_per_second());
+            let left = active.speed.left(active.size.saturating_sub(done));
+            Some(Transfer { name: active.name.clone(), size: active.size, done, speed, left })
         };
         let storage = Storage {
             images: Arc::clone(&scan.images),
@@ -53,6 +55,7 @@ impl Owner {
             writable: self.selection.rw,
             size: meta.as_ref().map_or(0, std::fs::Metadata::len),
             modified: meta.and_then(|meta| meta.modified().ok()).unwrap_or(SystemTime::UNIX_EPOCH),
+            written: None,
         };
         DriveImage { name, in_storage: false, image }
     }

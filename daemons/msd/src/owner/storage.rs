@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::Owner;
 use crate::Error;
@@ -88,6 +88,9 @@ impl Owner {
 
     /// Free space goes down while an image is written.
     pub(super) async fn measure(&mut self) {
+        if let Some(active) = &mut self.active {
+            active.speed.saw(active.progress.done(), Instant::now());
+        }
         let Some(scan) = &self.scan else { return };
         let (root, parts) = (self.settings.root.clone(), scan.parts.clone());
         if let (Some(parts), Some(scan)) = (blocking(move || measure(&root, parts)).await, &mut self.scan) {

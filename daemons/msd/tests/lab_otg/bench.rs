@@ -265,7 +265,7 @@ impl House {
         for piece in data.chunks(65_536) {
             write.chunk(Bytes::copy_from_slice(piece)).await.unwrap();
         }
-        write.finish().await.unwrap();
+        write.finish(None).await.unwrap();
     }
 
     pub(crate) async fn read(&self, name: &str) -> Vec<u8> {

@@ -1,0 +1,53 @@
+//! The text on a picture (sections 7.7 and 8.7): `ocr`, `ocr_langs`, and the area to read.
+
+use super::frames::Shot;
+use crate::{failure::Failure, query::Query};
+use encode::Region;
+use model::{check, ocr as wire};
+use ocr::Ocr;
+
+/// What clients are told of it.
+pub fn show(ocr: &Ocr) -> wire::State {
+    ocr.languages().map_or_else(wire::State::default, |languages| wire::State {
+        enabled: true,
+        langs: wire::Languages { default: languages.default, available: languages.available },
+    })
+}
+
+/// Reads a picture as the query wants it.
+pub async fn read(ocr: &Ocr, shot: &Shot, query: &Query) -> Result<String, Failure> {
+    let langs = query.optional("ocr_langs", |raw| check::list(raw, |name| Ok(name.to_owned())))?;
+    let area = area(query)?;
+    let jpeg = shot.data.clone();
+    let picture = tokio::task::spawn_blocking(move || encode::gray(&jpeg, area));
+    let picture = picture.await.map_err(Failure::internal)?.map_err(Failure::internal)?;
+    Ok(ocr.read(picture, &langs.unwrap_or_default()).await?)
+}
+
+/// An edge that is negative, or not given, is the picture's own.
+fn area(query: &Query) -> Result<Region, Failure> {
+    let edge = |name: &str| {
+        let edge = query.optional(name, check::ocr_edge)?.filter(|edge| *edge >= 0);
+        Ok::<_, Failure>(edge.map(|edge| u32::try_from(edge).unwrap_or(u32::MAX)))
+    };
+    Ok(Region {
+        left: edge("ocr_left")?,
+        top: edge("ocr_top")?,
+        right: edge("ocr_right")?,
+        bottom: edge("ocr_bottom")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edges_are_coordinates_and_negative_ones_the_pictures_own() {
+        let query = Query::parse("ocr_left=-1&ocr_top=0&ocr_right=300&ocr_bottom=99999999999");
+        let wanted = Region { left: None, top: Some(0), right: Some(300), bottom: Some(u32::MAX) };
+        assert_eq!(area(&query), Ok(wanted));
+        assert_eq!(area(&Query::parse("")), Ok(Region::default()));
+        assert!(area(&Query::parse("ocr_left=abc")).is_err());
+    }
+}

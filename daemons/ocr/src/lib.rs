@@ -1,0 +1,153 @@
+//! Text from pictures (contract: sections 7.7 and 8.7 of the API), by the program `tesseract`.
+//!
+//! The program is run anew for each picture, as a child that is bounded in every way: the picture goes in as plain grey
+//! pixels, its memory is limited, it yields to the video, its answer is cut, and it is killed when it takes too long or
+//! when nobody waits for the answer any more. Why a program and not its library: `docs/decisions/0019-text-recognition.md`.
+//!
+//! One picture is read at a time and a few may wait; whoever comes then is told [`Error::Busy`].
+//!
+//! Not done here: JSON, and where pictures come from.
+
+mod child;
+mod langs;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use encode::Gray;
+use tokio::sync::Semaphore;
+
+pub use langs::Languages;
+
+/// Pictures that may wait for the one being read.
+const WAITING: usize = 3;
+
+/// How text is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The program: a path, or a name that is looked for in `PATH`.
+    pub program: PathBuf,
+    /// Directories its data may lie in; the first that holds a language counts.
+    pub data: Vec<PathBuf>,
+    /// Languages of a request that names none.
+    pub langs: Vec<String>,
+    /// How long a picture may take, waiting included.
+    pub time: Duration,
+    /// Bytes of address space the program may use.
+    pub memory: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            program: "tesseract".into(),
+            data: vec!["/usr/share/tessdata".into()],
+            langs: vec!["eng".to_owned()],
+            // The page waits for thirty seconds.
+            time: Duration::from_secs(28),
+            // Its data are mapped (15 MB a language), a screen of 4K in its forms takes some 200 MB.
+            memory: 1 << 30,
+        }
+    }
+}
+
+/// Why there is no text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The program or its data are not installed.
+    #[error("text recognition is not installed")]
+    Disabled,
+    /// A language is not installed.
+    #[error("the language {0:?} is not installed")]
+    UnknownLanguage(String),
+    /// Too many pictures wait already.
+    #[error("too many pictures wait to be read")]
+    Busy,
+    /// It took too long.
+    #[error("reading the picture took longer than {} s", .0.as_secs())]
+    TooSlow(Duration),
+    /// The program failed.
+    #[error("text recognition failed: {0}")]
+    Failed(String),
+}
+
+/// Reads text. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Ocr(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    places: Semaphore,
+    turn: Semaphore,
+}
+
+impl Ocr {
+    /// With these settings. Nothing is started yet.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let (places, turn) = (Semaphore::new(WAITING + 1), Semaphore::new(1));
+        Self(Arc::new(Inner { settings, places, turn }))
+    }
+
+    /// The languages there are, `None` while the program or its data are not installed. Looks at the disk each time:
+    /// whoever installs a language need not restart us.
+    #[must_use]
+    pub fn languages(&self) -> Option<Languages> {
+        let settings = &self.0.settings;
+        find_program(&settings.program)?;
+        let (_, available) = langs::installed(&settings.data)?;
+        Some(Languages { default: settings.langs.clone(), available })
+    }
+
+    /// Reads a picture in these languages (names ignore case), or in the usual ones where there are none.
+    ///
+    /// # Errors
+    /// All of [`Error`].
+    pub async fn read(&self, picture: Gray, langs: &[String]) -> Result<String, Error> {
+        let inner = &*self.0;
+        let settings = &inner.settings;
+        let program = find_program(&settings.program).ok_or(Error::Disabled)?;
+        let (data, available) = langs::installed(&settings.data).ok_or(Error::Disabled)?;
+        let langs = langs::choose(if langs.is_empty() { &settings.langs } else { langs }, &available)?;
+        let _place = inner.places.try_acquire().map_err(|_| Error::Busy)?;
+        let work = async {
+            // Never closed; were it, nobody would read any more.
+            let _turn = inner.turn.acquire().await.map_err(|_| Error::Busy)?;
+            child::read(&program, &data, &langs.join("+"), settings.memory, &picture).await
+        };
+        tokio::time::timeout(settings.time, work).await.unwrap_or(Err(Error::TooSlow(settings.time)))
+    }
+}
+
+/// Where a program lies that is named or given by its path.
+fn find_program(program: &Path) -> Option<PathBuf> {
+    if program.components().count() > 1 {
+        return program.is_file().then(|| program.to_owned());
+    }
+    // A daemon may have been started without one.
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_found_by_name_and_by_path() {
+        assert!(find_program(Path::new("sh")).is_some_and(|path| path.is_absolute()));
+        assert_eq!(find_program(Path::new("/bin/sh")), Some("/bin/sh".into()));
+        assert_eq!(find_program(Path::new("/bin/no such program")), None);
+        assert_eq!(find_program(Path::new("no such program")), None);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_installed_is_disabled() {
+        let ocr = Ocr::new(Settings { program: "/nowhere/tesseract".into(), ..Settings::default() });
+        assert_eq!(ocr.languages(), None);
+        let picture = Gray { width: 1, height: 1, pixels: vec![0] };
+        assert_eq!(ocr.read(picture, &[]).await, Err(Error::Disabled));
+    }
+}
