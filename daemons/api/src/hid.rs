@@ -1,4 +1,7 @@
 //! `/hid`: the keyboard and mouse (section 8.4).
+//!
+//! Ours beyond the contract, for text that a layout cannot type: `print/check` tells its characters beforehand, `print` with
+//! `strict=1` refuses it before anything is typed. Without `strict`, they are left out, as clients are used to.
 
 use crate::{
     answer::{self, Answer},
@@ -12,7 +15,7 @@ use actix_web::{
     http::header,
     web::{self, Data},
 };
-use hid::{Event, Hid};
+use hid::{Event, Hid, Untypable};
 use hid_wire::{Button, Key, Keymap};
 use model::{
     check::{self, Checked, Invalid},
@@ -30,6 +33,7 @@ pub const ROUTES: &[Entry] = &[
     Entry::get("/hid/inactivity", || web::to(inactivity)),
     Entry::get("/hid/keymaps", || web::to(keymaps)),
     Entry::post("/hid/print", || web::to(print)),
+    Entry::post("/hid/print/check", || web::to(check_print)),
     Entry::post("/hid/events/send_shortcut", || web::to(send_shortcut)),
     Entry::post("/hid/events/send_key", || web::to(send_key)),
     Entry::post("/hid/events/send_mouse_button", || web::to(send_mouse_button)),
@@ -94,6 +98,55 @@ async fn keymaps(keymaps: Data<Keymaps>) -> Answer {
     Ok(answer::ok(&keymaps.show().wrapped()))
 }
 
+/// A text to type, not longer than asked for, and what it is typed with.
+struct Paste {
+    text: String,
+    keymap: Arc<Keymap>,
+    name: String,
+}
+
+impl Paste {
+    async fn read(
+        request: &HttpRequest,
+        keymaps: &Keymaps,
+        query: &Query,
+        payload: web::Payload,
+    ) -> Result<Self, body::Error> {
+        let limit = query.optional("limit", |raw| check::int_at_least(raw, 0))?.unwrap_or(1024);
+        let name = query.optional("keymap", check::keymap_name)?;
+        let name = name.unwrap_or_else(|| keymaps.0.default_name().to_owned());
+        let keymap = keymaps.load(&name)?;
+        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let mut text = body::text(&body::read(payload).await?, kind)?;
+        let limit = usize::try_from(limit).ok().filter(|limit| *limit > 0);
+        if let Some((end, _)) = limit.and_then(|limit| text.char_indices().nth(limit)) {
+            text.truncate(end);
+        }
+        Ok(Self { text, keymap, name })
+    }
+
+    /// Looked for beside the server's threads: a text may be a megabyte.
+    async fn untypable(&self) -> Result<Vec<Untypable>, body::Error> {
+        let (text, keymap) = (self.text.clone(), Arc::clone(&self.keymap));
+        web::block(move || keymap.untypable(&text)).await.map_err(|_| body::Error::Broken)
+    }
+
+    /// Refuses a text of which something would be left out.
+    async fn refuse_untypable(&self) -> Result<(), body::Error> {
+        let untypable = self.untypable().await?;
+        if untypable.is_empty() {
+            return Ok(());
+        }
+        let shown = untypable.iter().take(TOLD).map(|found| found.character.escape_debug().to_string());
+        let shown = shown.collect::<Vec<_>>().join(" ");
+        let rest = if untypable.len() > TOLD { ", and more" } else { "" };
+        Err(Failure::invalid(format!("the keymap {} cannot type {shown}{rest}", self.name)).into())
+    }
+}
+
+/// Characters named to clients, at most: a text can have very many that cannot be typed.
+const TOLD: usize = 100;
+
 async fn print(
     request: HttpRequest,
     hid: Data<Hid>,
@@ -101,19 +154,34 @@ async fn print(
     query: Query,
     payload: web::Payload,
 ) -> Result<HttpResponse, body::Error> {
-    let limit = query.optional("limit", |raw| check::int_at_least(raw, 0))?.unwrap_or(1024);
     let slow = query.flag("slow")?;
     let delay = query.optional("delay", check::print_delay)?.unwrap_or(if slow { 0.02 } else { 0.0 });
-    let keymap = keymaps.load(query.optional("keymap", check::keymap_name)?.as_deref())?;
-    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    let mut text = body::text(&body::read(payload).await?, kind)?;
-    if let Some((end, _)) =
-        usize::try_from(limit).ok().filter(|n| *n > 0).and_then(|n| text.char_indices().nth(n))
-    {
-        text.truncate(end);
+    let strict = query.flag("strict")?;
+    let paste = Paste::read(&request, &keymaps, &query, payload).await?;
+    if strict {
+        paste.refuse_untypable().await?;
     }
-    hid.print(&text, &keymap, Duration::from_secs_f64(delay)).await;
+    hid.print(&paste.text, &paste.keymap, Duration::from_secs_f64(delay)).await;
     Ok(answer::nothing())
+}
+
+async fn check_print(
+    request: HttpRequest,
+    keymaps: Data<Keymaps>,
+    query: Query,
+    payload: web::Payload,
+) -> Result<HttpResponse, body::Error> {
+    let paste = Paste::read(&request, &keymaps, &query, payload).await?;
+    let untypable = paste.untypable().await?;
+    let shown = untypable.iter().take(TOLD).map(|found| {
+        let code = format!("U+{:04X}", u32::from(found.character));
+        json!({"char": found.character, "code": code, "first": found.first, "count": found.count})
+    });
+    let shown: Vec<_> = shown.collect();
+    let length = paste.text.chars().count();
+    let result =
+        json!({"keymap": paste.name, "length": length, "kinds": untypable.len(), "untypable": shown});
+    Ok(answer::ok(&result))
 }
 
 async fn send_shortcut(hid: Data<Hid>, query: Query) -> Answer {

@@ -44,7 +44,7 @@ async fn paste(text: &str, keymap: &Keymap, caps: bool) -> Result<Value, Box<dyn
     task.await?;
     let reports = host.take();
     let keyboard = reports.iter().filter(|report| report.device() == Device::Keyboard);
-    let untypable: String = printed.untypable.iter().map(|found| found.character).collect();
+    let untypable: String = keymap.untypable(text).iter().map(|found| found.character).collect();
     Ok(json!({"reports": keyboard.map(hex).collect::<Vec<_>>(), "untypable": untypable}))
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use hid_wire::{Binding, Key, Keymap, Stroke, Strokes, Untypable};
+use hid_wire::{Binding, Key, Keymap, Stroke, Strokes};
 use tokio::time::{sleep, timeout};
 
 use crate::queue::{Fate, Queue};
@@ -15,17 +15,16 @@ const SHORTCUT_PAUSE: Duration = Duration::from_millis(50);
 const LIGHT_PATIENCE: Duration = Duration::from_millis(300);
 
 /// How a text went.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Printed {
-    /// Characters the layout cannot type, each once, in order of appearance. The rest was typed without them.
-    pub untypable: Vec<Untypable>,
     /// A reset (or the end of the owner) came before the end of the text.
     pub interrupted: bool,
 }
 
 impl Hid {
     /// Types a text, with `delay` before each press and each release; one text at a time. Returns after the last
-    /// stroke was handed to the link. Ignored keys are typed.
+    /// stroke was handed to the link. Ignored keys are typed. Characters the layout cannot type are left out:
+    /// [`Keymap::untypable`] tells them beforehand.
     ///
     /// Each stroke waits for the one before, so that other people's keys are not held up. When something clears the
     /// keyboard meanwhile (a session opening or closing), the modifiers are pressed again and nothing is left out. A
@@ -36,7 +35,6 @@ impl Hid {
     pub async fn print(&self, text: &str, keymap: &Keymap, delay: Duration) -> Printed {
         let mut hands = Hands::new(&self.shared.queue);
         let _turn = self.shared.printing.lock().await;
-        let untypable = keymap.untypable(text);
         let caps = self.caps_lock(keymap).filter(|_| !text.is_empty());
         let result = async {
             if let Some(caps) = caps {
@@ -52,7 +50,7 @@ impl Hid {
             Ok(())
         };
         let interrupted = result.await.is_err_and(|Interrupted| true);
-        Printed { untypable, interrupted }
+        Printed { interrupted }
     }
 
     /// What switches Caps Lock off, where it is on.

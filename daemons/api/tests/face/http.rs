@@ -2,6 +2,12 @@
 
 use crate::appliance::{ADMIN, Appliance};
 use api::routes::{self, Need};
+use serde_json::json;
+use std::{
+    io::{ErrorKind, Read as _, Write as _},
+    net::TcpStream,
+    time::Duration,
+};
 
 #[test]
 fn every_route_answers_401_without_a_session() {
@@ -76,7 +82,7 @@ fn an_owner_who_comes_by_the_file_opens_everything_at_once() {
     let page = appliance.ask("GET", "/claim/", "", b"");
     assert_eq!((page.status, page.header("Location")), (302, Some("/")));
     let claim = appliance.ask("GET", "/api/system/claim", "", b"");
-    assert_eq!(claim.json()["result"], serde_json::json!({"claimed": true}));
+    assert_eq!(claim.json()["result"], json!({"claimed": true}));
     let form = "Content-Type: application/x-www-form-urlencoded\r\n";
     let late = appliance.ask("POST", "/api/system/claim", form, b"code=ABCDEFGH&passwd=correct+horse");
     assert_eq!((late.status, late.error().as_str()), (409, "AlreadyClaimedError"));
@@ -276,10 +282,7 @@ fn bad_parameters_are_validator_errors() {
 fn an_image_goes_in_and_comes_out_again() {
     let appliance = Appliance::start();
     let answer = appliance.ask("POST", "/api/msd/write?image=a%20b.iso", ADMIN, b"image data");
-    assert_eq!(
-        answer.json()["result"]["image"],
-        serde_json::json!({"name": "a b.iso", "size": 10, "written": 10})
-    );
+    assert_eq!(answer.json()["result"]["image"], json!({"name": "a b.iso", "size": 10, "written": 10}));
     let answer = appliance.ask("POST", "/api/msd/write?image=a%20b.iso", ADMIN, b"other");
     assert_eq!(answer.error(), "MsdImageExistsError");
     let answer = appliance.admin("GET", "/api/msd/read?image=a+b.iso");
@@ -316,6 +319,77 @@ fn text_that_is_too_long_is_413() {
     let answer = appliance.ask("POST", "/api/hid/print", ADMIN, &vec![b'a'; (1 << 20) + 1]);
     assert_eq!(answer.status, 413);
     assert_eq!(appliance.ask("POST", "/api/hid/print", ADMIN, b"\xff\xfe").error(), "ValidatorError");
+}
+
+/// With the keymaps we ship.
+fn with_keymaps() -> Appliance {
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../../rootfs-overlay/usr/share/kvmd/keymaps/en-us");
+    Appliance::start_with(|config| config.kvmd.hid.keymap = shipped.into())
+}
+
+#[test]
+fn what_a_layout_cannot_type_is_told_before_it_is_typed() {
+    let appliance = with_keymaps();
+    let check = |query: &str, text: &str| {
+        let answer = appliance.ask("POST", &format!("/api/hid/print/check{query}"), ADMIN, text.as_bytes());
+        assert_eq!(answer.status, 200);
+        answer.json()["result"].clone()
+    };
+    let eszett = json!({"char": "ß", "code": "U+00DF", "first": 2, "count": 2});
+    assert_eq!(
+        check("", "Spaß—Straße\r\n"),
+        json!({"keymap": "en-us", "length": 13, "kinds": 1, "untypable": [{"char": "ß", "code": "U+00DF", "first": 3, "count": 2}]})
+    );
+    assert_eq!(check("?keymap=de", "Straße, été")["untypable"], json!([]), "also with dead keys");
+    assert_eq!(check("?limit=4", "abßß ßß")["untypable"], json!([eszett]), "what is cut off does not count");
+    let many: String = ('\u{4e00}'..'\u{5e00}').collect();
+    let answer = check("?limit=0", &many);
+    assert_eq!((answer["kinds"].clone(), answer["untypable"].as_array().unwrap().len()), (json!(4096), 100));
+
+    let strict = |query: &str| {
+        appliance.ask("POST", &format!("/api/hid/print?strict={query}"), ADMIN, "Spaß".as_bytes())
+    };
+    assert_eq!(strict("1&keymap=de").status, 200);
+    assert_eq!(strict("0").status, 200, "left out, as clients are used to");
+    let refused = strict("1");
+    assert_eq!((refused.status, refused.error().as_str()), (400, "ValidatorError"));
+    let message = refused.json()["result"]["error_msg"].as_str().unwrap().to_owned();
+    assert!(message.contains("en-us") && message.contains('ß'), "{message}");
+    assert_eq!(strict("maybe").error(), "ValidatorError");
+}
+
+#[test]
+fn text_is_in_the_charset_the_client_says_and_forms_are_text() {
+    let appliance = with_keymaps();
+    let check = |kind: &str, body: &[u8]| {
+        let headers = format!("{ADMIN}Content-Type: {kind}\r\n");
+        appliance.ask("POST", "/api/hid/print/check?keymap=ru", &headers, body)
+    };
+    let answer = check("text/plain; charset=koi8-r", b"\xd0\xd2\xc9\xd7\xc5\xd4 z").json()["result"].clone();
+    assert_eq!((answer["length"].clone(), answer["untypable"][0]["char"].clone()), (json!(8), json!("z")));
+    let answer = check("application/x-www-form-urlencoded", b"%D0=1").json()["result"].clone();
+    assert_eq!(answer["length"], json!(5));
+    assert_eq!(check("text/plain; charset=nonsense", b"a").error(), "ValidatorError");
+}
+
+#[test]
+fn slow_text_holds_the_request_until_the_client_leaves() {
+    let appliance = with_keymaps();
+    let mut stream = TcpStream::connect(appliance.address).unwrap();
+    let body = "a".repeat(1000);
+    let head = "POST /api/hid/print?delay=5 HTTP/1.1\r\nHost: kvm.local\r\n";
+    let request = format!("{head}{ADMIN}Content-Length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(request.as_bytes()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let early = stream.read(&mut [0; 64]);
+    assert_eq!(
+        early.map_err(|error| error.kind()),
+        Err(ErrorKind::WouldBlock),
+        "answered before it was typed"
+    );
+    drop(stream);
+    // One text at a time: this one would wait for the other's two hours and a half.
+    assert_eq!(appliance.ask("POST", "/api/hid/print", ADMIN, b"b").status, 200);
 }
 
 #[test]
