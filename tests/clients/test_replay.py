@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from appliance import ROOT
+from conftest import appliance
 
 HERE = pathlib.Path(__file__).parent
 RECORDINGS = ROOT / "tests/recordings"
@@ -20,7 +21,7 @@ def replay(base, recording, groups):
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-@pytest.mark.parametrize("group", ["auth", "info", "hid", "atx", "gpio", "log", "generic"])
+@pytest.mark.parametrize("group", ["auth", "info", "hid", "atx", "gpio", "log", "generic", "switch", "prometheus", "redfish"])
 def test_the_recorded_answers_of_a_group_agree(reference, group):
     replay(f"unix:{reference.unix}", "http-main.jsonl", group)
 
@@ -39,3 +40,19 @@ def test_the_recorded_drive_answers_agree(reference, remote, tmp_path):
     rows = tmp_path / "http-msd.jsonl"
     rows.write_text("\n".join(due) + "\n")
     replay(f"unix:{reference.unix}", rows, "msd")
+
+
+@pytest.fixture(scope="module")
+def open_to_all():
+    """Nobody logs in, no drive is fitted, one mouse."""
+    yield from appliance("pattern", configs=[ROOT / "tests/clients/reference.yaml", HERE / "open.yaml"])
+
+
+@pytest.mark.parametrize("group", ["auth", "info", "hid", "msd", "prometheus", "redfish"])
+def test_the_recorded_answers_of_an_open_appliance_agree(open_to_all, group):
+    replay(f"unix:{open_to_all.unix}", "http-noauth-msdoff.jsonl", group)
+
+
+@pytest.mark.parametrize("group", ["auth", "info", "generic"])
+def test_the_recorded_answers_of_the_gateway_agree(reference, group):
+    replay(f"{reference.url}/api", "http-gateway.jsonl", group)

@@ -120,7 +120,9 @@ impl Page {
     fn begin(&mut self, name: &str) -> bool {
         let new = self.names.insert(name.to_owned());
         if new {
-            let _ = writeln!(self.text, "# HELP {name} {}\n# TYPE {name} gauge", help(name));
+            // Prometheus' own linter wants that name for counters only; the reference has it for the size of the memory.
+            let kind = if name.ends_with("_total") { "untyped" } else { "gauge" };
+            let _ = writeln!(self.text, "# HELP {name} {}\n# TYPE {name} {kind}", help(name));
         }
         new
     }

@@ -332,7 +332,7 @@ fn usual_edid() -> String {
     bytes.extend([0x02, 0x3a, 0x80, 0x18, 0x71, 0x38, 0x2d, 0x40, 0x58, 0x2c, 0x45, 0, 0, 0, 0, 0, 0, 0x1e]);
     bytes.extend(*b"\0\0\0\xfc\0KVM\n         ");
     bytes.extend([0, 0, 0, 0xfd, 0, 50, 75, 30, 83, 15, 0, 10, 32, 32, 32, 32, 32, 32]); // what it can follow
-    bytes.extend([0, 0, 0, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    bytes.extend(*b"\0\0\0\xff\0NONE\n        \0");
     bytes.push(bytes.iter().fold(0_u8, |sum, byte| sum.wrapping_sub(*byte)));
     hex::encode_upper(bytes)
 }

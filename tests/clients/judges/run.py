@@ -1,0 +1,116 @@
+#!/usr/bin/env python3
+"""Runs the judges against a live appliance and prints what each says.
+
+    run.py [--write] [JUDGE…]
+
+The README's table is what they said last; a judge that passes less than the table says is a failure of this run. `--write` puts this
+run's figures there. Started by `scripts/test --clients`.
+"""
+
+import argparse
+import pathlib
+import re
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1])]
+
+import asynchronous  # noqa: E402
+import figures  # noqa: E402
+import fleet  # noqa: E402
+import libraries  # noqa: E402
+import recordings  # noqa: E402
+import wire  # noqa: E402
+from appliance import Appliance  # noqa: E402
+from tally import ROOT, Tally  # noqa: E402
+
+JUDGES = {
+    "aiopikvm": asynchronous.judge,
+    "pikvm-lib": libraries.library,
+    "pikvm-cli": libraries.command_line,
+    "prometheus-client": figures.parser,
+    "promtool": figures.linter,
+    "redfishtool": fleet.tool_of_dmtf,
+    "sushy": fleet.library,
+    "redfish-service-validator": fleet.service,
+    "redfish-protocol-validator": fleet.protocol,
+    "websocat": wire.judge,
+    "recording http-main": recordings.main,
+    "recording http-msd": recordings.drive,
+    "recording http-noauth-msdoff": recordings.open_to_all,
+    "recording http-gateway": recordings.gateway,
+}
+BEGIN, END = "<!-- judges -->", "<!-- /judges -->"
+
+
+class File(BaseHTTPRequestHandler):
+    """An image to be fetched."""
+
+    def do_GET(self):
+        body = bytes(200_000)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def last(readme):
+    """What the table says: passed and total of each judge."""
+    rows = re.findall(r"^\| ([^|]+?) \| (\d+) of (\d+) \|", readme, re.MULTILINE)
+    return {name: (int(passed), int(total)) for name, passed, total in rows}
+
+
+def table(scores):
+    rows = [f"| {name} | {said} |" for name, said in scores.items()]
+    return "\n".join([BEGIN, "| Judge | Passed |", "|---|---|", *rows, END])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("judges", nargs="*", metavar="JUDGE", help=", ".join(JUDGES))
+    parser.add_argument("--write", action="store_true", help="put the figures into README.md")
+    args = parser.parse_args()
+    chosen = {name: judge for name, judge in JUDGES.items() if not args.judges or any(name.startswith(one) for one in args.judges)}
+    readme = ROOT / "README.md"
+    text = readme.read_text()
+    known, worse, said = last(text), [], {}
+    remote = ThreadingHTTPServer(("127.0.0.1", 0), File)
+    threading.Thread(target=remote.serve_forever, daemon=True).start()
+    appliance = Appliance("pattern", configs=[HERE / "settings.yaml"])
+    try:
+        for name, judge in chosen.items():
+            begin = time.monotonic()
+            try:
+                tally = judge(appliance, f"http://127.0.0.1:{remote.server_port}/remote.iso")
+            except Exception as why:  # one judge's fall is not the others'
+                tally = Tally()
+                tally.bad(name, f"{type(why).__name__}: {why}")
+            for failure in tally.failures:
+                print(f"    {failure}")
+            score = f"skipped: {tally.skipped}" if tally.skipped else f"{tally.passed} of {tally.total}"
+            print(f"{name}: {score} ({time.monotonic() - begin:.0f} s)", flush=True)
+            if not tally.skipped:
+                said[name] = score
+                if name in known and tally.passed < known[name][0]:
+                    worse.append(f"{name}: {tally.passed} passed, {known[name][0]} are known to")
+    finally:
+        appliance.close()
+        remote.shutdown()
+    if args.write:
+        scores = {name: f"{passed} of {total}" for name, (passed, total) in known.items() if name in JUDGES} | said
+        ordered = {name: scores[name] for name in JUDGES if name in scores}
+        new = re.sub(re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: table(ordered), text, flags=re.DOTALL)
+        readme.write_text(new)
+    for line in worse:
+        print(f"worse than the README says: {line}")
+    sys.exit(bool(worse))
+
+
+if __name__ == "__main__":
+    main()
