@@ -1,0 +1,213 @@
+#!/usr/bin/env python3
+"""Measures a crowd: 200 readers of the MJPEG stream, a slowloris, a reader of 1 Mb/s, and 1,000 WebSockets in 60 s.
+
+    .cache/venv/bin/python tests/bench/crowd.py [--readers 200] [--sockets 1000] [--seconds 20]
+
+Prints what the daemons hold in memory before, during and after, what another client waits for an answer (p50, p99), and whether a
+daemon was started anew. It asserts nothing: machines differ. `tests/clients/test_crowd.py` is the small one that does.
+"""
+
+import argparse
+import os
+import pathlib
+import socket
+import ssl
+import sys
+import threading
+import time
+
+import websocket
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from appliance import CREDENTIALS, Appliance, descendants_of, wait_for  # noqa: E402
+
+# Small and slow pictures: the readers run on the same cores.
+SETTINGS = "kvmd:\n  streamer:\n    desired_fps: {default: 5}\n    source: {type: pattern, width: 320, height: 240, fps: 5}\n"
+
+
+def daemons(appliance):
+    return {name: pid for pid, name, state in descendants_of(appliance.process.pid) if state != "Z" and name.startswith("kvmd")}
+
+
+def memory(pid):
+    """KiB of memory that are the process's own share."""
+    for line in open(f"/proc/{pid}/smaps_rollup", encoding="ascii"):
+        if line.startswith("Pss:"):
+            return int(line.split()[1])
+    return 0
+
+
+def tls(appliance):
+    plain = socket.create_connection((appliance.host, appliance.https_port), timeout=30)
+    return ssl._create_unverified_context().wrap_socket(plain)
+
+
+def head(path, more=""):
+    credentials = "".join(f"{name}: {value}\r\n" for name, value in CREDENTIALS.items())
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{credentials}{more}\r\n".encode()
+
+
+class Crowd:
+    """Readers that run until they are stopped; counts the bytes and the failures."""
+
+    def __init__(self):
+        self.stop = threading.Event()
+        self.threads = []
+        self.bytes = 0
+        self.failures = []
+
+    def add(self, work, *arguments):
+        def run():
+            try:
+                work(*arguments)
+            except (OSError, websocket.WebSocketException) as error:
+                if not self.stop.is_set():
+                    self.failures.append(repr(error))
+
+        self.threads.append(threading.Thread(target=run, daemon=True))
+        self.threads[-1].start()
+
+    def read(self, appliance, rate=None):
+        """Reads the stream, as fast as it comes or at so many bytes a second."""
+        connection = tls(appliance)
+        connection.sendall(head("/streamer/stream"))
+        while not self.stop.is_set():
+            data = connection.recv(65536 if rate is None else rate // 10)
+            if not data:
+                raise OSError("the stream ended")
+            self.bytes += len(data)
+            if rate:
+                time.sleep(len(data) / rate)
+        connection.close()
+
+    def slowloris(self, appliance):
+        """Sends the head of a request, a byte a second, and comes again when it is thrown out."""
+        while not self.stop.is_set():
+            try:
+                connection = tls(appliance)
+                for byte in head("/api/info", "X-Pad: " + "x" * 200 + "\r\n"):
+                    if self.stop.wait(1):
+                        break
+                    connection.sendall(bytes([byte]))
+            except OSError:
+                pass
+
+    def end(self):
+        self.stop.set()
+        for thread in self.threads:
+            thread.join(10)
+
+
+def answers(appliance, seconds):
+    """(p50, p99) in milliseconds of another client's requests over one connection."""
+    took = []
+    connection = tls(appliance)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        began = time.monotonic()
+        connection.sendall(head("/api/auth/check"))
+        answer = b""
+        while b"\r\n\r\n{" not in answer or not answer.rstrip().endswith(b"}"):
+            data = connection.recv(4096)
+            if not data:
+                raise OSError("the connection of the other client was closed")
+            answer += data
+        took.append((time.monotonic() - began) * 1000)
+        time.sleep(0.01)
+    took.sort()
+    return took[len(took) // 2], took[int(len(took) * 0.99)]
+
+
+def connects(appliance, count, seconds):
+    """So many WebSockets, evenly over the time, each closed at once; gives how many failed and how long it took."""
+    began = time.monotonic()
+    failed = 0
+    url = f"wss://{appliance.host}:{appliance.https_port}/api/ws?stream=0"
+    for number in range(count):
+        if (early := began + number * seconds / count - time.monotonic()) > 0:
+            time.sleep(early)
+        try:
+            ws = websocket.create_connection(url, sslopt={"cert_reqs": ssl.CERT_NONE}, header=CREDENTIALS, timeout=30)
+            ws.recv()
+            ws.close()
+        except (OSError, websocket.WebSocketException):
+            failed += 1
+    return failed, time.monotonic() - began
+
+
+def settle(appliance, pid, wanted, patience=60):
+    """The memory, once it is down to that or does not come down any more."""
+    deadline = time.monotonic() + patience
+    while (now := memory(pid)) > wanted and time.monotonic() < deadline:
+        time.sleep(1)
+    return now
+
+
+def run(appliance, readers, sockets, seconds, over):
+    """Gives the figures."""
+    with appliance.socket(stream=1):
+        wait_for(lambda: appliance.get("/api/streamer/snapshot").status_code == 200, "a picture")
+        warm = Crowd()  # what grows once and stays is not a leak: caches, arenas, threads' stacks
+        for _ in range(readers):
+            warm.add(warm.read, appliance)
+        wait_for(lambda: appliance.result("/api/streamer")["streamer"]["stream"]["clients"] >= readers, "the readers")
+        warm.end()
+        wait_for(lambda: appliance.result("/api/streamer")["streamer"]["stream"]["clients"] == 0, "the readers to be gone")
+        time.sleep(2)
+        pids = daemons(appliance)
+        before = memory(pids["kvmd"])
+        alone = answers(appliance, seconds)
+        crowd = Crowd()
+        for _ in range(readers):
+            crowd.add(crowd.read, appliance)
+        crowd.add(crowd.read, appliance, 125_000)
+        crowd.add(crowd.slowloris, appliance)
+        wait_for(lambda: appliance.result("/api/streamer")["streamer"]["stream"]["clients"] > readers, "the crowd")
+        among = answers(appliance, seconds)
+        during = memory(pids["kvmd"])
+        crowd.end()
+        wait_for(lambda: appliance.result("/api/streamer")["streamer"]["stream"]["clients"] == 0, "the crowd to be gone")
+        after = settle(appliance, pids["kvmd"], before * 1.05)
+        failed, took = connects(appliance, sockets, over)
+        last = settle(appliance, pids["kvmd"], before * 1.05)
+        return {
+            "before": before,
+            "during": during,
+            "after": after,
+            "last": last,
+            "alone": alone,
+            "among": among,
+            "failures": crowd.failures,
+            "bytes": crowd.bytes,
+            "failed": failed,
+            "took": took,
+            "same": daemons(appliance) == pids,
+        }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--readers", type=int, default=200)
+    parser.add_argument("--sockets", type=int, default=1000)
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--over", type=float, default=60, help="seconds the WebSockets are spread over")
+    args = parser.parse_args()
+    appliance = Appliance("pattern", settings=SETTINGS)
+    try:
+        figures = run(appliance, args.readers, args.sockets, args.seconds, args.over)
+    finally:
+        appliance.close()
+    print(f"cores: {os.cpu_count()}, readers: {args.readers} and one of 1 Mb/s, one slowloris")
+    for name, what in [("before", "before"), ("during", "with the crowd"), ("after", "after the crowd"), ("last", f"after {args.sockets} WebSockets")]:
+        print(f"memory of kvmd (PSS), {what}: {figures[name] / 1024:.1f} MiB ({100 * figures[name] / figures['before'] - 100:+.1f} %)")
+    for name in ("alone", "among"):
+        p50, p99 = figures[name]
+        print(f"GET /api/auth/check, {name}: p50 {p50:.1f} ms, p99 {p99:.1f} ms")
+    print(f"the crowd read {figures['bytes'] / 1e6:.0f} MB; readers that failed: {len(figures['failures'])} {figures['failures'][:3]}")
+    print(f"{args.sockets} WebSockets in {figures['took']:.1f} s, failed: {figures['failed']}")
+    print(f"daemons started anew: {'none' if figures['same'] else 'SOME'}")
+
+
+if __name__ == "__main__":
+    main()
