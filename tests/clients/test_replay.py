@@ -21,7 +21,7 @@ def replay(base, recording, groups):
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-@pytest.mark.parametrize("group", ["auth", "info", "hid", "atx", "gpio", "log", "generic", "switch", "prometheus", "redfish"])
+@pytest.mark.parametrize("group", ["auth", "info", "hid", "atx", "gpio", "log", "generic", "streamer", "switch", "prometheus", "redfish"])
 def test_the_recorded_answers_of_a_group_agree(reference, group):
     replay(f"unix:{reference.unix}", "http-main.jsonl", group)
 
@@ -34,12 +34,8 @@ def remote():
     process.wait()
 
 
-def test_the_recorded_drive_answers_agree(reference, remote, tmp_path):
-    """Rows of write_remote are due with a later release: they are left out here, row by row."""
-    due = [line for line in (RECORDINGS / "http-msd.jsonl").read_text().splitlines() if '"msd.write_remote' not in line]
-    rows = tmp_path / "http-msd.jsonl"
-    rows.write_text("\n".join(due) + "\n")
-    replay(f"unix:{reference.unix}", rows, "msd")
+def test_the_recorded_drive_answers_agree(reference, remote):
+    replay(f"unix:{reference.unix}", "http-msd.jsonl", "msd")
 
 
 @pytest.fixture(scope="module")
