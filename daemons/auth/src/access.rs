@@ -1,6 +1,7 @@
 //! What the guard answers: whose password it was, what a login came to, by what right a request passes.
 
 use crate::{
+    api_token::Grant,
     carrier::{Peer, Via},
     session::{Session, Token},
 };
@@ -35,22 +36,25 @@ pub enum Access {
     },
     /// A living session.
     Session(Session),
+    /// A good API token.
+    Token(Grant),
     /// The unix socket's other end.
     Peer(Peer),
 }
 
 impl Access {
-    /// The user, where there is one.
+    /// The user, where there is one: an API token is nobody's.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         match self {
-            Self::Open => None,
+            Self::Open | Self::Token(_) => None,
             Self::Password { user, .. } | Self::Peer(Peer { user, .. }) => Some(user),
             Self::Session(session) => Some(&session.user),
         }
     }
 
-    /// The access log's user field: `admin (xhdr)`, `admin (token)`, `admin (basic)`, `root[0] (unix)`, `-`.
+    /// The access log's user field: `admin (xhdr)`, `admin (token)`, `admin (basic)`, `root[0] (unix)`, `-`; ours:
+    /// `ci (bearer)`, the name of an API token.
     #[must_use]
     pub fn tag(&self) -> String {
         match self {
@@ -58,7 +62,27 @@ impl Access {
             Self::Password { user, via: Via::XHeader } => format!("{user} (xhdr)"),
             Self::Password { user, via: Via::Basic } => format!("{user} (basic)"),
             Self::Session(session) => format!("{} (token)", session.user),
+            Self::Token(token) => format!("{} (bearer)", token.name),
             Self::Peer(Peer { user, uid }) => format!("{user}[{uid}] (unix)"),
+        }
+    }
+
+    /// Whether this right is for a subsystem (the first part of a path) at all. Whether it is still good can always be
+    /// asked (`auth`).
+    #[must_use]
+    pub fn reaches(&self, subsystem: &str) -> bool {
+        match self {
+            Self::Token(token) => subsystem == "auth" || token.reaches(subsystem),
+            _ => true,
+        }
+    }
+
+    /// Returns once this right has ended while it was used: what lives by it closes. A password has no end.
+    pub async fn ended(&self) {
+        match self {
+            Self::Session(session) => session.ended().await,
+            Self::Token(token) => token.ended().await,
+            Self::Open | Self::Password { .. } | Self::Peer(_) => std::future::pending().await,
         }
     }
 }

@@ -25,19 +25,22 @@ use crate::{
 /// Younger files are not trusted to look different after the next write.
 pub const SETTLE: Duration = Duration::from_secs(2);
 
-/// The files an answer rests on: those of the credential service, and the TOTP secret (`None`: codes are off by
-/// settings).
+/// The files an answer rests on: those of the credential service, the TOTP secret (`None`: codes are off by settings),
+/// and users' own secrets (`None`: nobody has one).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Basis {
     /// The password file.
     pub service: Stamp,
     /// The secret file.
     pub totp: Option<Stamp>,
+    /// The file of users' own secrets.
+    pub own: Option<Stamp>,
 }
 
 impl Basis {
     fn settled(&self, wall: Duration) -> bool {
-        self.service.settled(wall, SETTLE) && self.totp.is_none_or(|stamp| stamp.settled(wall, SETTLE))
+        let settled = |stamp: Stamp| stamp.settled(wall, SETTLE);
+        settled(self.service) && self.totp.is_none_or(settled) && self.own.is_none_or(settled)
     }
 }
 
@@ -129,7 +132,7 @@ mod tests {
             }
             Stamp::of(&path).unwrap()
         };
-        Basis { service: stamp("htpasswd"), totp: Some(stamp("totp")) }
+        Basis { service: stamp("htpasswd"), totp: Some(stamp("totp")), own: None }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 
-use crate::{error::Denied, syntax};
+use crate::{api_token, error::Denied, syntax};
 
 /// What a request shows. Header values as they arrived; `None` where the header is missing.
 #[derive(Debug, Clone, Copy, Default)]
@@ -55,6 +55,8 @@ pub enum Carrier {
     },
     /// A session token, 64 lower-case hex digits.
     Token(String),
+    /// An API token.
+    Bearer(String),
     /// The unix socket's other end.
     Peer(Peer),
     /// Nothing at all.
@@ -70,6 +72,7 @@ impl Carrier {
             Self::Password { user, via: Via::XHeader, .. } => format!("{user} (xhdr)"),
             Self::Password { user, via: Via::Basic, .. } => format!("{user} (basic)"),
             Self::Token(_) => "- (token)".to_owned(),
+            Self::Bearer(_) => "- (bearer)".to_owned(),
             Self::Peer(Peer { user, uid }) => format!("{user}[{uid}] (unix)"),
             Self::Nothing => "-".to_owned(),
         }
@@ -95,7 +98,10 @@ pub fn credentials(shown: &Presented<'_>) -> Result<Carrier, Denied> {
     if let Some(token) = shown.token.filter(|token| !token.is_empty()) {
         return Ok(Carrier::Token(syntax::token(&lossy(token))?.to_owned()));
     }
-    if let Some(encoded) = shown.authorization.and_then(basic) {
+    if let Some(text) = shown.authorization.and_then(bearer) {
+        return Ok(Carrier::Bearer(text.to_owned()));
+    }
+    if let Some(encoded) = shown.authorization.and_then(|header| scheme(header, "basic")) {
         let decoded = decode(encoded).ok_or(Denied::Unauthorized)?;
         return match decoded.split_once(':') {
             Some((user, passwd)) if !passwd.contains(':') => password(user, passwd, Via::Basic),
@@ -127,12 +133,18 @@ fn lossy(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(bytes)
 }
 
-/// What follows the scheme, when the scheme is Basic.
-fn basic(header: &[u8]) -> Option<&[u8]> {
+/// What follows the scheme, when the scheme is this one.
+fn scheme<'a>(header: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let header = header.trim_ascii();
-    let (scheme, rest) = header.split_at_checked(5)?;
+    let (scheme, rest) = header.split_at_checked(name.len())?;
     let ends = rest.first().is_none_or(u8::is_ascii_whitespace);
-    (ends && scheme.eq_ignore_ascii_case(b"basic")).then(|| rest.trim_ascii())
+    (ends && scheme.eq_ignore_ascii_case(name.as_bytes())).then(|| rest.trim_ascii())
+}
+
+/// One of our tokens. What is none of ours is absent, as any scheme that we do not know.
+fn bearer(header: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(scheme(header, "bearer")?).ok()?;
+    api_token::is_one(text).then_some(text)
 }
 
 fn decode(encoded: &[u8]) -> Option<String> {
@@ -209,8 +221,19 @@ mod tests {
     }
 
     #[test]
+    fn a_bearer_is_one_of_our_tokens() {
+        let text = format!("kvmt_{}", String::from_utf8_lossy(TOKEN));
+        for scheme in ["Bearer", "bearer", "BEARER "] {
+            let header = format!("{scheme} {text}");
+            let shown = Presented { authorization: Some(header.as_bytes()), ..Presented::default() };
+            assert_eq!(credentials(&shown).unwrap(), Carrier::Bearer(text.clone()), "{scheme}");
+        }
+        assert_eq!(format!("{:?}", Carrier::Bearer(text)), "- (bearer)");
+    }
+
+    #[test]
     fn another_scheme_is_absent() {
-        for header in ["Bearer abc", "Basically YWRtaW46YWRtaW4=", "", "Bas"] {
+        for header in ["Bearer abc", "Bearer", "Bearer kvmt_0", "Basically YWRtaW46YWRtaW4=", "", "Bas"] {
             assert_eq!(basic_of(header).unwrap(), Carrier::Nothing, "{header}");
         }
     }
@@ -236,6 +259,7 @@ mod tests {
             Just(Vec::new()),
             Just(TOKEN.to_vec()),
             Just(b"Basic YWRtaW46YWRtaW4=".to_vec()),
+            Just([b"Bearer kvmt_", TOKEN].concat()),
             prop::collection::vec(any::<u8>(), 0..40),
         ];
         option::of(text)
@@ -256,7 +280,9 @@ mod tests {
                 Presented { user: all.user, passwd: all.passwd, ..Presented::default() }
             } else if present(&token) {
                 Presented { token: all.token, ..Presented::default() }
-            } else if authorization.as_deref().is_some_and(|bytes| basic(bytes).is_some()) {
+            } else if authorization.as_deref().is_some_and(|header| {
+                scheme(header, "basic").is_some() || bearer(header).is_some()
+            }) {
                 Presented { authorization: all.authorization, ..Presented::default() }
             } else {
                 Presented { peer: all.peer, ..Presented::default() }
@@ -275,6 +301,7 @@ mod tests {
                     prop_assert_eq!(syntax::user(&user), Ok(user.as_str()));
                     prop_assert!(syntax::password(&passwd).is_ok());
                 }
+                Ok(Carrier::Bearer(token)) => prop_assert!(api_token::is_one(&token)),
                 Ok(Carrier::Token(token)) => prop_assert_eq!(syntax::token(&token), Ok(token.as_str())),
                 Ok(Carrier::Peer(_)) => prop_assert!(false, "no peer was shown"),
                 Ok(Carrier::Nothing) | Err(Denied::Invalid(_) | Denied::Unauthorized) => {}

@@ -63,6 +63,18 @@ pub fn read(path: &Path, max_bytes: u64) -> Result<String, Error> {
     read().map_err(|source| Error::Read { path: path.to_owned(), source })
 }
 
+/// Reads a text file as [`read`] does; none when there is no such file.
+///
+/// # Errors
+/// [`Error::Read`].
+pub fn read_if_there(path: &Path, max_bytes: u64) -> Result<Option<String>, Error> {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    match read(path, max_bytes) {
+        Err(Error::Read { source, .. }) if matches!(source.kind(), NotFound | NotADirectory) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
 /// Opens a file, and nothing that is none: it might keep us waiting for ever. Root reads here too, where the daemon may
 /// write: there no link leads anywhere, else root would read out for the daemon what is not the daemon's.
 fn open(path: &Path) -> io::Result<File> {

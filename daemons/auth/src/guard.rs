@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::{Access, Allowed, Login},
+    api_token::{self, ApiToken},
     cache::{Basis, Cache, SETTLE},
     carrier::{Carrier, Peer, Presented, credentials},
     clock::Clock,
@@ -38,8 +39,8 @@ use crate::{
 /// How the guard works.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where sessions and counters are kept (`sessions.json`, `throttle.json`), and who has which role (`roles`); made
-    /// when missing.
+    /// Where sessions and counters are kept (`sessions.json`, `throttle.json`), API tokens (`tokens.json`), who has
+    /// which role (`roles`) and who has a secret for codes of their own (`totp.users`); made when missing.
     pub state_dir: PathBuf,
     /// The role of users whom the file of roles does not name (`auth.role`).
     pub role: Role,
@@ -135,6 +136,7 @@ impl Auth {
                 Ok(Access::Password { user, via })
             }
             Carrier::Token(token) => Ok(Access::Session(self.check_token(&token)?)),
+            Carrier::Bearer(text) => self.check_api_token(&text),
             Carrier::Peer(peer) => Ok(Access::Peer(peer)),
             Carrier::Nothing => Err(Denied::Unauthorized),
         }
@@ -257,6 +259,48 @@ impl Auth {
         }
     }
 
+    /// An unknown token and one that is over are never counted: nobody guesses 256 bits.
+    fn check_api_token(&self, text: &str) -> Result<Access, Denied> {
+        let Mode::Guarded(guard) = &self.0 else { return Ok(Access::Open) };
+        let found = guard.tokens.find(text, guard.clock.now().wall);
+        found.map(Access::Token).ok_or(Denied::Forbidden)
+    }
+
+    /// Makes an API token, and shows it: this once. It is on the disk when this answers.
+    ///
+    /// # Errors
+    /// Every [`api_token::Refused`].
+    pub async fn make_token(
+        &self,
+        wanted: api_token::Wanted,
+    ) -> Result<(String, ApiToken), api_token::Refused> {
+        let Mode::Guarded(guard) = &self.0 else { return Err(api_token::Refused::NotNeeded) };
+        guard.tokens.make(wanted, guard.clock.now().wall).await
+    }
+
+    /// The API tokens there are, the oldest first; those that are over too, until they are revoked.
+    #[must_use]
+    pub fn tokens(&self) -> Vec<ApiToken> {
+        let Mode::Guarded(guard) = &self.0 else { return Vec::new() };
+        guard.tokens.list()
+    }
+
+    /// Ends an API token; its sockets are told at once. None when there is no such token.
+    ///
+    /// # Errors
+    /// [`Denied::Failed`] when it could not be written: the token is over, but would come back if the daemon were killed
+    /// before the disk takes writes again.
+    pub async fn revoke_token(&self, id: &str) -> Result<Option<ApiToken>, Denied> {
+        let Mode::Guarded(guard) = &self.0 else { return Ok(None) };
+        guard.tokens.revoke(id).await.map_err(Denied::Failed)
+    }
+
+    /// Whether who passes by this right may do what needs this role, in this subsystem.
+    #[must_use]
+    pub fn may(&self, access: &Access, role: Role, subsystem: &str) -> bool {
+        self.role(access) >= role && access.reaches(subsystem)
+    }
+
     /// What who passes by this right may do. Ask anew for each thing somebody does: roles change while sockets are open.
     #[must_use]
     pub fn role(&self, access: &Access) -> Role {
@@ -264,6 +308,7 @@ impl Auth {
             (Mode::Open, _) | (_, Access::Open | Access::Peer(_)) => Role::Admin,
             (Mode::Guarded(guard), Access::Password { user, .. }) => guard.role(user),
             (Mode::Guarded(guard), Access::Session(session)) => guard.role(&session.user),
+            (Mode::Guarded(_), Access::Token(token)) => token.role,
         }
     }
 
@@ -317,11 +362,12 @@ struct Known {
 pub(crate) struct Guard {
     settings: Settings,
     service: Arc<dyn Service>,
-    clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     sessions: Mutex<Sessions>,
     throttle: Mutex<Throttle>,
     cache: Mutex<Cache>,
     roles: RwLock<Known>,
+    pub(crate) tokens: Arc<api_token::Book>,
     checks: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     ended: broadcast::Sender<SessionEnd>,
@@ -369,6 +415,7 @@ impl Guard {
             throttle: Mutex::new(throttle),
             cache: Mutex::new(Cache::new()?),
             roles: RwLock::new(Known { roles: Roles::all(Role::Viewer), seen: Seen::Never }),
+            tokens: Arc::new(api_token::Book::open(settings.state_dir.join("tokens.json"))),
             checks: Arc::new(Semaphore::new(settings.checks_at_once.max(1))),
             waiting: Arc::new(Semaphore::new(settings.checks_waiting.max(1))),
             ended: broadcast::channel(NEWS).0,
@@ -440,6 +487,10 @@ impl Guard {
         cache.knows(&cache.key(user, passwd), &basis, self.clock.now())
     }
 
+    fn own_secrets(&self) -> PathBuf {
+        self.settings.state_dir.join(totp::OWN_SECRETS)
+    }
+
     fn basis(&self, user: &str) -> Option<Basis> {
         let service = self.service.stamp(user)?;
         let totp = if self.settings.totp_secret.as_os_str().is_empty() {
@@ -447,7 +498,7 @@ impl Guard {
         } else {
             Some(Stamp::of(&self.settings.totp_secret)?)
         };
-        Some(Basis { service, totp })
+        Some(Basis { service, totp, own: Stamp::of(&self.own_secrets()) })
     }
 
     /// Runs to its end even when the client is gone, its turn included: hanging up early neither saves the count nor
@@ -479,7 +530,7 @@ impl Guard {
     fn check_now(&self, user: &str, typed: &str) -> Result<Option<Verdict>, Error> {
         let basis = self.basis(user);
         let wall = self.clock.now().wall;
-        let (passwd, valid_for) = match Factor::read(&self.settings.totp_secret)? {
+        let (passwd, valid_for) = match Factor::of(user, &self.own_secrets(), &self.settings.totp_secret)? {
             Factor::Off => (typed, Some(Duration::MAX)),
             Factor::On(secret) => {
                 let (passwd, code) = totp::split(typed);

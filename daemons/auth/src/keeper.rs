@@ -72,6 +72,7 @@ pub(crate) async fn keep(guard: Arc<Guard>, stop: CancellationToken) {
         judge(&guard, &stop),
         save_sessions(&guard, &stop),
         save_throttle(&guard, &stop),
+        guard.tokens.keep(&*guard.clock, &stop),
     );
 }
 

@@ -1,6 +1,6 @@
 //! Who may come in: htpasswd, sessions, TOTP, throttling (section 5 of the wire contract).
 //!
-//! A request shows at most four kinds of credentials; [`credentials`] decides which one counts, [`Auth::authorize`]
+//! A request shows at most five kinds of credentials; [`credentials`] decides which one counts, [`Auth::authorize`]
 //! whether it is good. [`Auth`] is a handle to one guard that owns the sessions and the counters of wrong passwords.
 //!
 //! ```text
@@ -19,6 +19,7 @@
 //!   nor lets in again who left; counters follow within seconds.
 //! - A session ends when its password is changed or its user removed; the files are looked at every second
 //!   (module `origin`).
+//! - Programs may show an API token instead ([`api_token`]), with a role and an end of its own.
 //! - An unknown user costs the same time as a known one.
 //!
 //! What somebody may do who is in is the [`Role`]'s matter: [`Auth::role`] says which one a request has.
@@ -28,6 +29,7 @@
 //! Other credential services than htpasswd (HTTP, LDAP, PAM, RADIUS) are to be [`Service`]s behind [`Split`].
 
 mod access;
+pub mod api_token;
 pub mod cache;
 mod carrier;
 pub mod clock;
@@ -49,6 +51,7 @@ mod throttle;
 pub mod totp;
 
 pub use access::{Access, Allowed, Login};
+pub use api_token::{ApiToken, Grant};
 pub use carrier::{Carrier, Peer, Presented, Via, cookie, credentials};
 pub use error::{Denied, Error};
 pub use guard::{Auth, Hold, Settings};

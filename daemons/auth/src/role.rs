@@ -96,13 +96,8 @@ impl Roles {
     /// # Errors
     /// [`Error::Read`].
     pub fn read(path: &Path, others: Role) -> Result<Self, Error> {
-        match file::read(path, MAX_BYTES) {
-            Ok(text) => Ok(Self::parse(&text, others)),
-            Err(Error::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                Ok(Self::all(others))
-            }
-            Err(error) => Err(error),
-        }
+        let text = file::read_if_there(path, MAX_BYTES)?;
+        Ok(text.map_or(Self::all(others), |text| Self::parse(&text, others)))
     }
 
     /// Replaces the file as a whole, mode 0600.

@@ -1,17 +1,21 @@
 //! The second factor: time-based codes (RFC 6238: SHA-1, 6 digits, 30 s, one step early or late tolerated).
 //!
-//! One secret for all users, base32 in a file that is read again on every attempt. The code is the last six
-//! characters of the password. A code may be used again within its window: programs send it with each request.
+//! One secret for all users, base32 in a file that is read again on every attempt; or a user's own, which then counts
+//! instead, from a file of `user:secret` lines ([`Own`]) that need not be there. The code is the last six characters of
+//! the password. A code may be used again within its window: programs send it with each request.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use subtle::{Choice, ConstantTimeEq as _};
 use totp_rs::{Algorithm, Secret as Base32, TOTP};
 
 use crate::{
     error::{Error, random},
-    file,
+    file, syntax,
 };
+
+/// The name of the file of users' own secrets, beside the sessions.
+pub const OWN_SECRETS: &str = "totp.users";
 
 const CODE_DIGITS: usize = 6;
 const STEP_S: u64 = 30;
@@ -45,7 +49,76 @@ impl Factor {
     }
 }
 
-/// The shared secret.
+impl Factor {
+    /// What is asked of a user: codes of their own secret, or of everybody's.
+    ///
+    /// # Errors
+    /// As [`Factor::read`] and [`Own::of`].
+    pub fn of(user: &str, own: &Path, shared: &Path) -> Result<Self, Error> {
+        // Both are read whoever asks, so that the time does not tell who has a secret.
+        let shared = Self::read(shared);
+        match Own::read(own)?.of(user, own)? {
+            Some(secret) => Ok(Self::On(secret)),
+            None => shared,
+        }
+    }
+}
+
+/// Secrets of users who have one of their own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Own(BTreeMap<String, String>);
+
+impl Own {
+    /// Reads the file; one that is not there is of nobody. The last line of a user counts.
+    ///
+    /// # Errors
+    /// [`Error::Read`].
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        const LONGEST: u64 = 1 << 20;
+        let text = file::read_if_there(path, LONGEST)?.unwrap_or_default();
+        let lines = text.lines().filter_map(|line| line.split_once(':'));
+        Ok(Self(lines.map(|(user, secret)| (user.trim().to_owned(), secret.trim().to_owned())).collect()))
+    }
+
+    /// Replaces the file as a whole, mode 0600.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn write(&self, path: &Path) -> Result<(), Error> {
+        let text: String = self.0.iter().map(|(user, secret)| format!("{user}:{secret}\n")).collect();
+        file::replace(path, text.as_bytes())
+    }
+
+    /// The secret of a user, if they have one. `path` is for the error to name.
+    ///
+    /// # Errors
+    /// [`Error::BadSecret`]: that user does not get in until it is mended, everybody else does.
+    pub fn of(&self, user: &str, path: &Path) -> Result<Option<Secret>, Error> {
+        let bad = || Error::BadSecret { path: path.to_owned() };
+        self.0.get(user).map(|text| Secret::parse(text).ok_or_else(bad)).transpose()
+    }
+
+    /// Gives a user a secret.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for what is no user's name.
+    pub fn set(&mut self, user: &str, secret: &Secret) -> Result<(), Error> {
+        self.0.insert(syntax::user(user)?.to_owned(), secret.base32());
+        Ok(())
+    }
+
+    /// Takes a user's secret away; false when there was none.
+    pub fn forget(&mut self, user: &str) -> bool {
+        self.0.remove(user).is_some()
+    }
+
+    /// Who has one.
+    pub fn users(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+}
+
+/// The secret that codes are made from.
 #[derive(Clone)]
 pub struct Secret(Vec<u8>);
 
@@ -199,6 +272,31 @@ mod tests {
         file::replace(&path, secret().base32().as_bytes()).unwrap();
         let Ok(Factor::On(read)) = Factor::read(&path) else { panic!("should be on") };
         assert_eq!(read.code(59), "287082");
+    }
+
+    #[test]
+    fn a_user_s_own_secret_counts_instead_of_everybody_s() {
+        let dir = tempfile::tempdir().unwrap();
+        let (own, shared) = (dir.path().join(OWN_SECRETS), dir.path().join("totp.secret"));
+        file::replace(&shared, b"").unwrap();
+        assert!(matches!(Factor::of("jane", &own, &shared), Ok(Factor::Off)), "there is no such file");
+        let mut secrets = Own::read(&own).unwrap();
+        secrets.set("jane", &secret()).unwrap();
+        assert!(secrets.set("Jane", &secret()).is_err());
+        secrets.write(&own).unwrap();
+        assert_eq!(Own::read(&own).unwrap(), secrets);
+        assert!(matches!(Factor::of("bob", &own, &shared), Ok(Factor::Off)));
+        let code = |user| match Factor::of(user, &own, &shared) {
+            Ok(Factor::On(secret)) => Some(secret.code(59)),
+            _ => None,
+        };
+        assert_eq!(code("jane").as_deref(), Some("287082"));
+        file::replace(&shared, Secret::generate().unwrap().base32().as_bytes()).unwrap();
+        assert_eq!(code("jane").as_deref(), Some("287082"));
+        assert!(code("bob").is_some_and(|code| code != "287082"));
+        file::replace(&own, b"jane:not base32!").unwrap();
+        assert!(matches!(Factor::of("jane", &own, &shared), Err(Error::BadSecret { .. })));
+        assert!(Factor::of("bob", &own, &shared).is_ok());
     }
 
     #[test]

@@ -110,7 +110,7 @@ fn shown(told: &serde_json::Value) -> String {
 }
 
 /// The result of a request to `kvmd`.
-fn ask(socket: &Path, method: &str, path: &str) -> Result<serde_json::Value, Failure> {
+pub(crate) fn ask(socket: &Path, method: &str, path: &str) -> Result<serde_json::Value, Failure> {
     let unreachable = |error: std::io::Error| {
         let exit = match error.kind() {
             std::io::ErrorKind::PermissionDenied => Exit::Refused,

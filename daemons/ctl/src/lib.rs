@@ -10,7 +10,8 @@
 //! | `boot get-primary`, `set-primary SLOT`, `set-state SLOT MARK` and so on | reads and writes the boot choice, for RAUC and the system |
 //! | `logs` | reads the log through `kvmd`'s unix socket, or from the journal while `kvmd` is down |
 //! | `system`, `claim` | asks the supervisor about the machine itself; makes its first user |
-//! | `passwd`, `totp` | edits the files of logins and of one-time codes |
+//! | `passwd`, `role`, `totp` | edits the files of logins, of roles and of one-time codes |
+//! | `token create`, `list`, `revoke` | asks `kvmd` about API tokens |
 //!
 //! Called `kvmd-htpasswd` or `kvmd-totp`, it is `kvmctl passwd` or `kvmctl totp`, so that instructions written for
 //! PiKVM work. Exit codes are in [`Exit`]. It decides nothing: what may be done is up to the daemons and to file modes.
@@ -27,9 +28,11 @@ mod edid;
 mod gadget;
 mod log;
 mod password;
+mod role;
 mod service;
 mod setting;
 mod system;
+mod token;
 mod totp;
 mod update;
 
@@ -82,7 +85,13 @@ enum Verb {
     /// The logins.
     #[command(subcommand)]
     Passwd(password::Verb),
-    /// The secret of the one-time codes.
+    /// What each user may do.
+    #[command(subcommand)]
+    Role(role::Verb),
+    /// API tokens: what programs show instead of a password.
+    #[command(subcommand)]
+    Token(token::Verb),
+    /// The secret of the one-time codes, everybody's or one user's own.
     #[command(subcommand)]
     Totp(totp::Verb),
 }
@@ -198,7 +207,9 @@ fn dispatch(cli: Cli, console: &mut Console<'_>) -> Result<Exit, Failure> {
         Verb::System(verb) => system::run(&settings(&args, console)?, verb, console),
         Verb::Claim(who) => system::claim(&settings(&args, console)?, &who, console),
         Verb::Passwd(verb) => password::run(&settings(&args, console)?, verb, console),
-        Verb::Totp(verb) => totp::run(&settings(&args, console)?, verb, console),
+        Verb::Role(verb) => role::run(&settings(&args, console)?, &args.layout(), verb, console),
+        Verb::Token(verb) => token::run(&settings(&args, console)?, &verb, console),
+        Verb::Totp(verb) => totp::run(&settings(&args, console)?, &args.layout(), verb, console),
     }
 }
 

@@ -219,3 +219,34 @@ fn what_a_file_holds_is_looked_at_before_anybody_is_asked() {
     assert!(ran.exit == Exit::Failed && ran.err.contains("nothing was done"), "{}", ran.err);
     assert_eq!(shell.run("kvmctl system reboot").exit, Exit::Unreachable);
 }
+
+#[test]
+fn roles_are_given_and_taken_and_told() {
+    let mut shell = Shell::new("kvmd: {auth: {role: operator}}");
+    shell.typed.extend(["pw", "pw"]);
+    assert_eq!(shell.run("kvmctl passwd add jane -i -q").exit, Exit::Good);
+    assert_eq!(shell.run("kvmctl role list").out, "jane operator\n");
+    assert_eq!(shell.run("kvmctl role set jane viewer").exit, Exit::Good);
+    assert_eq!(shell.run("kvmctl role set remote admin").exit, Exit::Good);
+    assert_eq!(shell.run("kvmctl role list").out, "jane viewer\nremote admin\n");
+    assert_eq!(shell.run("kvmctl role set jane root").exit, Exit::Usage);
+    assert_eq!(shell.run("kvmctl role set Jane admin").exit, Exit::Failed);
+    assert_eq!(shell.run("kvmctl role unset jane").exit, Exit::Good);
+    assert_eq!(shell.run("kvmctl role unset jane").exit, Exit::Failed);
+    assert_eq!(shell.run("kvmctl role list").out, "jane operator\nremote admin\n");
+}
+
+#[test]
+fn a_user_may_have_a_secret_of_their_own() {
+    let mut shell = Shell::new("");
+    assert_eq!(shell.run("kvmctl totp show --user jane").exit, Exit::Failed);
+    let made = shell.run("kvmctl totp init --user jane --name box").out;
+    assert!(made.contains("otpauth://totp/PiKVM:jane%40box?secret="), "{made}");
+    assert_eq!(shell.run("kvmctl totp show --user jane --name box").out, made);
+    assert_eq!(shell.run("kvmctl totp show").exit, Exit::Failed, "it is nobody else's");
+    assert_eq!(shell.run("kvmctl totp init --user jane").exit, Exit::Failed);
+    assert_eq!(shell.run("kvmctl totp init --user jane --force").exit, Exit::Good);
+    assert_ne!(shell.run("kvmctl totp show --user jane --name box").out, made);
+    assert_eq!(shell.run("kvmctl totp del --user jane").exit, Exit::Good);
+    assert_eq!(shell.run("kvmctl totp del --user jane").exit, Exit::Failed);
+}

@@ -35,6 +35,8 @@ section! {
         keymap: PathBuf = layout.share.join("keymaps/en-us") => path(),
         /// Keys that are never passed on, by their web names.
         ignore_keys: Vec<String> = Vec::new() => list(text()),
+        /// Whether one client at a time has keyboard and mouse: the first who types, until they give them up. Our own.
+        one_holder: bool = false => flag(),
         /// Where the left and right edge of the screen are in absolute coordinates.
         mouse_x_range: Range,
         /// Where the upper and lower edge of the screen are in absolute coordinates.

@@ -1,0 +1,170 @@
+//! `kvmctl token`: API tokens, asked from `kvmd`'s unix socket.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use auth::Role;
+use clap::Subcommand;
+use serde_json::Value;
+
+use crate::{Console, Exit, Failure, edid::ask};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Makes a token and shows it, this once. It is shown alone: `TOKEN=$(kvmctl token create ci viewer)`.
+    Create {
+        /// What it is for: letters, digits, blanks and `._@-`.
+        name: String,
+        /// `viewer`, `operator` or `admin`.
+        role: Role,
+        /// How long it is good: a number with `s`, `m`, `h` or `d`; for ever when this is left out.
+        #[arg(short, long, value_parser = lifetime)]
+        expire: Option<Duration>,
+        /// The subsystems it is for, with commas between (`atx,hid,ws`); all when this is left out.
+        #[arg(short, long)]
+        scopes: Option<String>,
+    },
+    /// All tokens, without their secrets.
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ends a token; what is open by it closes at once.
+    Revoke {
+        /// Its name, or its number as `list` shows it.
+        token: String,
+    },
+}
+
+pub(crate) fn run(config: &config::Config, verb: &Verb, console: &mut Console<'_>) -> Result<Exit, Failure> {
+    let socket = &config.kvmd.server.unix;
+    match verb {
+        Verb::Create { name, role, expire, scopes } => {
+            let seconds = expire.map_or(0, |time| time.as_secs());
+            let scopes = escaped(scopes.as_deref().unwrap_or(""));
+            let path = format!("/tokens?name={}&role={role}&expire={seconds}&scopes={scopes}", escaped(name));
+            let made = ask(socket, "POST", &path)?;
+            let secret = made.get("secret").and_then(Value::as_str).context("kvmd gave no token")?;
+            writeln!(console.out, "{secret}")?;
+        }
+        Verb::List { json: true } => {
+            writeln!(console.out, "{:#}", ask(socket, "GET", "/tokens")?)?;
+        }
+        Verb::List { json: false } => {
+            write!(console.out, "{}", table(&tokens(&ask(socket, "GET", "/tokens")?)))?;
+        }
+        Verb::Revoke { token } => {
+            let all = tokens(&ask(socket, "GET", "/tokens")?);
+            let is_meant = |known: &&Value| known["name"] == token.as_str() || known["id"] == token.as_str();
+            let id = all.iter().find(is_meant).and_then(|known| known["id"].as_str());
+            let id = id.with_context(|| format!("there is no token {token}"))?;
+            ask(socket, "DELETE", &format!("/tokens?id={}", escaped(id)))?;
+        }
+    }
+    Ok(Exit::Good)
+}
+
+fn tokens(told: &Value) -> Vec<Value> {
+    told.get("tokens").and_then(Value::as_array).cloned().unwrap_or_default()
+}
+
+/// One line a token. Times are told as they are: seconds since 1970, which `date -d @…` reads.
+fn table(tokens: &[Value]) -> String {
+    let mut rows = vec![["ID", "NAME", "ROLE", "SCOPES", "EXPIRES", "LAST USED"].map(str::to_owned)];
+    let number =
+        |value: &Value| value.as_u64().map_or_else(|| "never".to_owned(), |number| number.to_string());
+    let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+    rows.extend(tokens.iter().map(|token| {
+        let scopes: Vec<&str> =
+            token["scopes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let expires = match token["expired"].as_bool() {
+            Some(true) => "over".to_owned(),
+            _ => number(&token["expires"]),
+        };
+        [
+            text(&token["id"]),
+            text(&token["name"]),
+            text(&token["role"]),
+            if scopes.is_empty() { "all".to_owned() } else { scopes.join(",") },
+            expires,
+            number(&token["last_used"]),
+        ]
+    }));
+    let widths: [usize; 6] =
+        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
+    let mut table = String::new();
+    for row in rows {
+        let line: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        table.push_str(line.join("  ").trim_end());
+        table.push('\n');
+    }
+    table
+}
+
+/// A time as people write it: `90s`, `15m`, `12h`, `30d`.
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let wrong = || "expected a number with s, m, h or d, as 30d".to_owned();
+    let at = text.find(|letter: char| !letter.is_ascii_digit()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(at);
+    let seconds: u64 = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let seconds = number.checked_mul(seconds).filter(|seconds| *seconds > 0).ok_or_else(wrong)?;
+    Ok(Duration::from_secs(seconds))
+}
+
+/// For a query.
+fn escaped(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~,".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            let _ = write!(escaped, "%{byte:02X}");
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_time_is_a_number_with_its_unit() {
+        for (text, seconds) in [("90s", 90), ("15m", 900), ("12h", 43_200), ("30d", 2_592_000)] {
+            assert_eq!(lifetime(text), Ok(Duration::from_secs(seconds)));
+        }
+        for bad in ["", "30", "d", "0s", "-1d", "1w", "1.5h", "99999999999999999999s", "999999999999999999d"]
+        {
+            assert!(lifetime(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn nothing_in_a_name_ends_a_query() {
+        assert_eq!(escaped("CI 1&role=admin#?"), "CI%201%26role%3Dadmin%23%3F");
+    }
+
+    #[test]
+    fn the_table_tells_what_is_over_and_what_is_for_ever() {
+        let tokens = [
+            json!({"id": "00", "name": "ci", "role": "viewer", "scopes": ["atx", "ws"], "expires": 5, "expired": true, "last_used": 4}),
+            json!({"id": "01", "name": "x y", "role": "admin", "scopes": [], "expires": null, "expired": false, "last_used": null}),
+        ];
+        assert_eq!(
+            table(&tokens),
+            "ID  NAME  ROLE    SCOPES  EXPIRES  LAST USED\n\
+             00  ci    viewer  atx,ws  over     4\n\
+             01  x y   admin   all     never    never\n"
+        );
+    }
+}
