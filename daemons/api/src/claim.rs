@@ -7,7 +7,7 @@
 
 use crate::{
     answer::{self, Answer},
-    body, credential,
+    audit, body, credential,
     failure::Failure,
     gate,
     query::Query,
@@ -227,6 +227,7 @@ async fn claim(
         return Err(Failure::internal("there is no user though one was written").into());
     }
     log::info!("this appliance is claimed: {} owns it", wanted.user);
+    audit::note(&request, "user", &wanted.user);
     if let Err(why) = supervisor.system(Ask::Claimed).await {
         log::warn!("the code stays on the console until the next start: {why}");
     }

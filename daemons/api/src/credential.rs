@@ -2,7 +2,7 @@
 
 use crate::{
     answer::{self, Answer},
-    body,
+    audit, body,
     failure::Failure,
     gate,
     routes::{Entry, Need},
@@ -60,6 +60,8 @@ async fn login(
         .login(&wanted.user, &wanted.passwd, wanted.expire, gate::address(&request))
         .await
         .map_err(Failure::from)?;
+    // Not before: people type passwords into the box for the name.
+    audit::note(&request, "user", wanted.user.trim());
     Ok(match opened {
         Login::Session(token) => welcome(token.as_str(), &wanted.redirect),
         Login::NotNeeded => answer::nothing(),
@@ -118,6 +120,12 @@ pub(crate) async fn read_form(kind: &str, body: Bytes) -> HashMap<String, String
         for (name, value) in form_urlencoded::parse(&body) {
             form.entry(name.into_owned()).or_insert_with(|| value.into_owned());
         }
+    } else if kind.to_ascii_lowercase().starts_with("application/json") {
+        // No form, but what some clients send (aiopikvm).
+        if let Ok(serde_json::Value::Object(fields)) = serde_json::from_slice(&body) {
+            let text = |(name, value): (String, serde_json::Value)| Some((name, value.as_str()?.to_owned()));
+            form.extend(fields.into_iter().filter_map(text));
+        }
     } else if let Ok(boundary) = multer::parse_boundary(kind) {
         let whole = stream::iter([Ok::<_, std::convert::Infallible>(body)]);
         let mut parts = multer::Multipart::new(whole, boundary);
@@ -143,6 +151,7 @@ mod tests {
     #[tokio::test]
     async fn both_kinds_of_form_are_read() {
         let expected = vec![("passwd".to_owned(), "b c".to_owned()), ("user".to_owned(), "a".to_owned())];
+        assert_eq!(form("application/json", b"{\"user\": \"a\", \"passwd\": \"b c\"}").await, expected);
         assert_eq!(form("application/x-www-form-urlencoded", b"user=a&passwd=b+c&user=z").await, expected);
         let multipart = b"--B\r\nContent-Disposition: form-data; name=\"user\"\r\n\r\na\r\n\
             --B\r\nContent-Disposition: form-data; name=\"passwd\"\r\n\r\nb c\r\n--B--\r\n";
@@ -151,7 +160,9 @@ mod tests {
 
     #[tokio::test]
     async fn anything_else_is_no_form() {
-        assert_eq!(form("application/json", b"{\"user\":\"a\"}").await, vec![]);
+        for body in [&b"[]"[..], b"{", b"{\"user\": 1}"] {
+            assert_eq!(form("application/json", body).await, vec![]);
+        }
         assert_eq!(form("multipart/form-data; boundary=B", b"garbage").await, vec![]);
         assert_eq!(form("multipart/form-data", b"--B").await, vec![]);
         assert_eq!(form("", b"user=a").await, vec![]);

@@ -58,7 +58,10 @@ impl ResponseError for Failure {
     }
 
     fn error_response(&self) -> HttpResponse {
-        crate::answer::json(self.status_code(), envelope::failed(self.class, &self.message))
+        let mut answer = crate::answer::json(self.status_code(), envelope::failed(self.class, &self.message));
+        // For the audit log.
+        answer.extensions_mut().insert(self.class);
+        answer
     }
 }
 

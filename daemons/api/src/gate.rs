@@ -3,14 +3,16 @@
 //! What the gate finds stays with the request: [`auth::Access`] for handlers, [`Tag`] for the access log.
 
 use crate::{
+    audit::{self, Book},
     claim::Claim,
     failure::Failure,
+    holder::Holder,
     peer::UnixPeer,
     query::Query,
     routes::{Entry, Need},
 };
 use actix_web::{
-    Error, HttpMessage, HttpRequest, ResponseError,
+    Error, HttpMessage, HttpRequest, HttpResponse,
     body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::header,
@@ -25,24 +27,43 @@ use std::net::IpAddr;
 #[derive(Debug, Clone)]
 pub struct Tag(pub String);
 
-/// Lets a request through to its handler, or answers for it.
+/// Lets a request through to its handler, or answers for it; and has written down what changes something, or tried to.
 pub async fn guard<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
     row: Entry,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    if row.need == Need::NoOwner {
-        return Ok(next.call(request).await?.map_into_boxed_body());
+    let (_, changes) = row.asks(&Query::parse(request.query_string()));
+    let book = request.app_data::<Data<Book>>().filter(|_| changes).cloned();
+    let response = match pass(request.request(), &row).await {
+        Ok(()) => next.call(request).await?.map_into_boxed_body(),
+        Err(failure) => request.into_response(HttpResponse::from_error(failure)),
+    };
+    if let Some(book) = book {
+        book.take(audit::of_call(&row, &response));
     }
-    if !is_owned(request.request()) {
-        return Ok(request.into_response(not_claimed().error_response()));
+    Ok(response)
+}
+
+async fn pass(request: &HttpRequest, row: &Entry) -> Result<(), Failure> {
+    match row.need {
+        Need::NoOwner => Ok(()),
+        _ if !is_owned(request) => Err(not_claimed()),
+        Need::Nothing => Ok(()),
+        Need::Credentials | Need::Anyone => {
+            admit(request, row).await?;
+            if audit::types_something(row.path) { holds(request) } else { Ok(()) }
+        }
     }
-    if row.need != Need::Nothing
-        && let Err(failure) = admit(request.request(), &row).await
-    {
-        return Ok(request.into_response(failure.error_response()));
+}
+
+/// Refuses who would type while another one does.
+fn holds(request: &HttpRequest) -> Result<(), Failure> {
+    let extensions = request.extensions();
+    match (request.app_data::<Data<Holder>>(), extensions.get::<Access>()) {
+        (Some(holder), Some(access)) => holder.admits(access),
+        _ => Ok(()),
     }
-    Ok(next.call(request).await?.map_into_boxed_body())
 }
 
 /// Whether the appliance has an owner, or the kernel says that one of its own users asks.
@@ -68,7 +89,7 @@ fn peer(request: &HttpRequest, need: Need) -> Option<auth::Peer> {
 async fn admit(request: &HttpRequest, row: &Entry) -> Result<(), Failure> {
     let access = authorize(request, row.need).await?;
     let (role, changes) = row.asks(&Query::parse(request.query_string()));
-    let allowed = allow(request, &access, role);
+    let allowed = allow(request, &access, role, row.subsystem());
     request.extensions_mut().insert(access);
     if (changes || request.headers().contains_key(header::UPGRADE)) && !from_our_page(request) {
         return Err(Failure::forbidden());
@@ -76,13 +97,15 @@ async fn admit(request: &HttpRequest, row: &Entry) -> Result<(), Failure> {
     allowed
 }
 
-/// Refuses who passed by this right and has not this role. For handlers whose parameters ask for more than their row.
-pub fn allow(request: &HttpRequest, access: &Access, role: Role) -> Result<(), Failure> {
+/// Refuses who passed by this right and has not this role, or not for this subsystem.
+fn allow(request: &HttpRequest, access: &Access, role: Role, subsystem: &str) -> Result<(), Failure> {
     let auth = request.app_data::<Data<Auth>>().ok_or_else(|| Failure::internal("no guard is installed"))?;
-    if auth.role(access) >= role {
-        return Ok(());
-    }
-    Err(Failure::new(ErrorClass::Forbidden, format!("Forbidden: this needs the role {role}")))
+    let why = match (auth.may(access, role, subsystem), access.reaches(subsystem)) {
+        (true, _) => return Ok(()),
+        (false, true) => format!("Forbidden: this needs the role {role}"),
+        (false, false) => format!("Forbidden: this token is not for {subsystem}"),
+    };
+    Err(Failure::new(ErrorClass::Forbidden, why))
 }
 
 /// By what right the request passes, which is also noted for the access log. The kernel's word counts only where

@@ -55,8 +55,8 @@ impl Log {
     async fn chunk(&mut self) -> Option<Bytes> {
         let ended = async {
             match &self.access {
-                Some(Access::Session(session)) => session.ended().await,
-                _ => std::future::pending().await,
+                Some(access) => access.ended().await,
+                None => std::future::pending().await,
             }
         };
         let first = tokio::select! {

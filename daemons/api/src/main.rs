@@ -81,6 +81,8 @@ async fn serve(config: &config::Config, args: &Args, mut descriptors: ListenFds)
     let rest = async {
         servers.stop().await;
         while devices.owners.join_next().await.is_some() {}
+        // Clients have left by now, and what they did last is known.
+        devices.handles.audit.end().await;
         devices.later.cancel();
     };
     if tokio::time::timeout(DRAIN + Duration::from_secs(1), rest).await.is_err() {

@@ -16,10 +16,21 @@ impl Query {
         Self(form_urlencoded::parse(text.as_bytes()).into_owned().collect())
     }
 
+    /// Parameters that came another way.
+    #[must_use]
+    pub(crate) const fn of(parameters: Vec<(String, String)>) -> Self {
+        Self(parameters)
+    }
+
     /// The text of a parameter.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Every parameter, in the order they came.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// A parameter that must be there.

@@ -139,9 +139,12 @@ pub fn all() -> impl Iterator<Item = &'static Entry> {
     [
         crate::claim::ROUTES,
         crate::credential::ROUTES,
+        crate::token::ROUTES,
+        crate::audit::ROUTES,
         crate::info::ROUTES,
         crate::log::ROUTES,
         crate::hid::ROUTES,
+        crate::holder::ROUTES,
         crate::atx::ROUTES,
         crate::msd::ROUTES,
         crate::streamer::ROUTES,

@@ -7,10 +7,11 @@
 //! at a fifth of the speed; pages here are a handful of small files, so there is nothing to win with it.
 
 use crate::{
-    access, answer,
+    access, answer, audit,
     claim::Claim,
     credential::Redirects,
     hid::Keymaps,
+    holder::Holder,
     info::LoginNeeded,
     log::LogReader,
     pages, peer, prometheus, redfish, routes, streamer, switch, system,
@@ -91,6 +92,10 @@ pub struct Handles {
     pub changed: Data<system::Changed>,
     /// Bundles on their way in.
     pub uploads: Data<Uploads>,
+    /// Where it is written down who changed what.
+    pub audit: Data<audit::Book>,
+    /// Who has keyboard and mouse.
+    pub holder: Data<Holder>,
     /// What is set of the multi-port switch.
     pub switch: Data<switch::Switch>,
     /// All there is to count.
@@ -120,6 +125,8 @@ impl Handles {
             .app_data(self.supervisor)
             .app_data(self.claim)
             .app_data(self.changed)
+            .app_data(self.audit)
+            .app_data(self.holder)
             .app_data(self.uploads)
             .app_data(self.switch)
             .app_data(self.figures)

@@ -8,10 +8,12 @@ mod switches;
 mod video;
 
 use crate::{
+    audit,
     claim::Claim,
     credential::Redirects,
     daemons::Daemons,
     hid::Keymaps,
+    holder::Holder,
     info::LoginNeeded,
     log::LogReader,
     pages::UserStyle,
@@ -112,6 +114,7 @@ pub fn start(
     let supervisor = Supervisor::new(&config.supervisor.unix);
     let mut start = Start { owners: JoinSet::new(), stop, descriptors };
     let auth = start_auth(config, layout, &mut start)?;
+    let audit = audit::Book::start(layout.kvmd_state().join("audit")).context("the audit log")?;
     let hid = input::start_hid(config, layout, &machine, &mut start)?;
     let parts = Parts {
         login: LoginNeeded(auth.enabled()),
@@ -126,6 +129,8 @@ pub fn start(
         wol: switches::wol(&config.kvmd.gpio),
         ocr: video::open_ocr(config),
         changed: system::Changed::default(),
+        audit,
+        holder: Holder::new(config.kvmd.hid.one_holder),
         uploads: Uploads::new(config.kvmd.update.uploads.clone(), config.kvmd.update.max_size),
     };
     let empty = Empty::new(stop.child_token());
@@ -139,6 +144,7 @@ pub fn start(
     let updates = update::watch::start(asked.clone(), &parts.uploads, &hub, stop);
     topics.push(topics::updates(updates, &hub, stop));
     topics.push(system::watch(asked, parts.changed.clone(), &hub, stop));
+    topics.extend(parts.holder.topic(&hub, stop));
     start.keep(empty.start(topics, parts.hid.clone()));
     Ok(Devices { handles: parts.handles(config, layout, streamer, hub, stop), owners: start.owners, later })
 }
@@ -157,6 +163,8 @@ struct Parts {
     ocr: ocr::Ocr,
     changed: system::Changed,
     uploads: Uploads,
+    audit: audit::Book,
+    holder: Holder,
 }
 
 impl Parts {
@@ -218,6 +226,8 @@ impl Parts {
             claim: Data::new(start_claim(config, layout)),
             changed: Data::new(self.changed),
             uploads: Data::new(self.uploads),
+            audit: Data::new(self.audit),
+            holder: Data::new(self.holder),
             switch: Data::new(self.switch),
             figures: Data::new(figures),
             identity: Data::new(redfish::Identity::of(&machine_id())),

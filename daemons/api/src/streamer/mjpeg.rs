@@ -106,8 +106,8 @@ impl Show {
         }
         let ended = async {
             match &self.access {
-                Some(Access::Session(session)) => session.ended().await,
-                _ => std::future::pending().await,
+                Some(access) => access.ended().await,
+                None => std::future::pending().await,
             }
         };
         let repeat = self.last.take().filter(|_| self.flags.dual_final_frames);

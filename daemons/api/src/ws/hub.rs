@@ -73,7 +73,8 @@ pub struct Hub {
 
 /// A client's place in the hub. Dropping it leaves.
 pub struct Seat {
-    number: u64,
+    /// Its own; never used twice while the daemon runs.
+    pub number: u64,
     commands: mpsc::Sender<Command>,
     /// Messages to send.
     pub queue: mpsc::Receiver<Outgoing>,

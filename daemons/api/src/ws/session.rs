@@ -5,7 +5,9 @@
 
 use crate::{
     answer,
+    audit::{Book, Who, input::Input},
     failure::Failure,
+    holder::{Holder, Person, Place},
     query::Query,
     ws::hub::{Hub, Outgoing, Seat},
 };
@@ -16,15 +18,16 @@ use actix_web::{
     web::{self, Data},
 };
 use actix_ws::{AggregatedMessage, CloseCode, CloseReason, MessageStream, Session};
-use auth::{Access, Auth, Hold};
+use auth::{Access, Auth, Hold, Role};
 use futures_util::StreamExt;
-use hid::{Event, Hid};
+use hid::{Event as HidEvent, Hid};
 use hid_wire::{Button, Key};
 use model::{
-    check,
+    Event, check,
     client_event::{ClientEvent, Named},
     event,
 };
+use serde_json::json;
 use std::time::Duration;
 use tokio::{sync::mpsc, time::Instant};
 
@@ -32,6 +35,8 @@ use tokio::{sync::mpsc, time::Instant};
 const LONGEST: usize = 4 << 20;
 /// How long a client that is thrown out may take to hear so.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// How often a client is told that it may not do what it tries.
+const NOTICE: Duration = Duration::from_secs(1);
 
 /// Time without a word from a client before it is asked whether it lives.
 #[derive(Debug, Clone, Copy)]
@@ -62,52 +67,98 @@ pub async fn open(
     };
     let heartbeat =
         request.app_data::<Data<Heartbeat>>().map_or(Heartbeat::default().0, |heartbeat| heartbeat.0);
-    let hold = match request.extensions().get::<Access>() {
-        Some(Access::Session(session)) => Some(auth.hold(session)),
+    // Without a gate before this, nobody may do anything.
+    let access = request.extensions().get::<Access>().cloned().ok_or_else(Failure::unauthorized)?;
+    let hold = match &access {
+        Access::Session(session) => Some(auth.hold(session)),
         _ => None,
     };
+    let book = request.app_data::<Data<Book>>().map(|book| book.get_ref().clone());
+    let input = Input::new(book, Who::asks(&request));
     let seat = hub.join(stream).await.ok_or_else(Failure::unavailable)?;
-    let client = Client { hid: hid.get_ref().clone(), hold, heartbeat, own: seat.own.clone() };
-    rt::spawn(client.serve(seat, session, messages));
+    let holder = request.app_data::<Data<Holder>>().map(|holder| holder.get_ref().clone());
+    let place = holder.unwrap_or_default().join(seat.number, Person::of(&access));
+    let client = Client {
+        hid: hid.get_ref().clone(),
+        place,
+        right: Right { auth: auth.get_ref().clone(), access, _hold: hold },
+        heartbeat,
+        own: seat.own.clone(),
+        noticed: None,
+    };
+    rt::spawn(client.serve(seat, session, messages, input));
     Ok(response)
+}
+
+/// What each operation needs: its role, and the subsystem that an API token must be for. No operation is without.
+fn needs(event: &ClientEvent) -> (Role, &'static str) {
+    match event {
+        ClientEvent::Ping | ClientEvent::BinaryPing => (Role::Viewer, "ws"),
+        ClientEvent::Key { .. }
+        | ClientEvent::Button { .. }
+        | ClientEvent::Move { .. }
+        | ClientEvent::Relative { .. }
+        | ClientEvent::Wheel { .. } => (Role::Operator, "hid"),
+    }
+}
+
+/// By what right a client is here. Asked anew for each message: roles change while sockets are open.
+struct Right {
+    auth: Auth,
+    access: Access,
+    _hold: Option<Hold>,
+}
+
+impl Right {
+    /// Why this may not be done, if so.
+    fn refuses(&self, event: &ClientEvent) -> Option<String> {
+        let (role, subsystem) = needs(event);
+        match (self.access.reaches(subsystem), self.auth.role(&self.access) >= role) {
+            (true, true) => None,
+            (true, false) => Some(format!("this needs the role {role}")),
+            (false, _) => Some(format!("this needs a token for {subsystem}")),
+        }
+    }
 }
 
 struct Client {
     hid: Hid,
-    hold: Option<Hold>,
+    place: Place,
+    right: Right,
     heartbeat: Duration,
     own: mpsc::Sender<Outgoing>,
+    /// When this client was last told that it may not.
+    noticed: Option<Instant>,
 }
 
 impl Client {
-    async fn serve(self, mut seat: Seat, session: Session, messages: MessageStream) {
+    async fn serve(mut self, mut seat: Seat, session: Session, messages: MessageStream, mut input: Input) {
         let (_, nothing) = mpsc::channel(1);
         let queue = std::mem::replace(&mut seat.queue, nothing);
         let writer = rt::spawn(write(session.clone(), queue));
+        if let Some(hello) = self.place.hello() {
+            self.reply((&hello).into());
+        }
+        let access = self.right.access.clone();
         let reason = tokio::select! {
-            reason = self.read(messages) => reason,
+            reason = self.read(messages, &mut input) => reason,
             () = seat.gone.cancelled() => CloseCode::Away.into(),
-            () = self.session_ended() => CloseReason { code: CloseCode::Policy, description: None },
+            () = access.ended() => CloseReason { code: CloseCode::Policy, description: None },
         };
+        drop(input);
         writer.abort();
         // A client that does not read does not hear it either; then the connection is just dropped.
         let _ = tokio::time::timeout(GOODBYE, session.close(Some(reason))).await;
     }
 
-    async fn session_ended(&self) {
-        match &self.hold {
-            Some(hold) => hold.session().ended().await,
-            None => std::future::pending().await,
-        }
-    }
-
     /// Takes messages until there are no more, or the client is silent for too long.
-    async fn read(&self, messages: MessageStream) -> CloseReason {
+    async fn read(&mut self, messages: MessageStream, input: &mut Input) -> CloseReason {
         let mut messages =
             messages.max_frame_size(LONGEST).aggregate_continuations().max_continuation_size(LONGEST);
         let mut asked = false;
         let mut deadline = Instant::now() + self.heartbeat;
         loop {
+            input.look();
             let message = match tokio::time::timeout_at(deadline, messages.next()).await {
                 Ok(Some(Ok(message))) => message,
                 Ok(Some(Err(why))) => return refusal(&why),
@@ -123,8 +174,8 @@ impl Client {
             asked = false;
             deadline = Instant::now() + self.heartbeat;
             match message {
-                AggregatedMessage::Text(text) => self.take(ClientEvent::from_text(&text)),
-                AggregatedMessage::Binary(bytes) => self.take(ClientEvent::from_binary(&bytes)),
+                AggregatedMessage::Text(text) => self.take(ClientEvent::from_text(&text), input),
+                AggregatedMessage::Binary(bytes) => self.take(ClientEvent::from_binary(&bytes), input),
                 AggregatedMessage::Ping(payload) => self.reply(Outgoing::Pong(payload)),
                 AggregatedMessage::Pong(_) => {}
                 AggregatedMessage::Close(reason) => return reason.unwrap_or(CloseCode::Normal.into()),
@@ -137,11 +188,24 @@ impl Client {
         let _ = self.own.try_send(message);
     }
 
-    fn take(&self, event: Result<ClientEvent, model::client_event::Ignored>) {
+    /// Why this client may not do this now, if so.
+    fn refuses(&self, event: &ClientEvent) -> Option<String> {
+        let types = !matches!(event, ClientEvent::Ping | ClientEvent::BinaryPing);
+        self.right.refuses(event).or_else(|| types.then(|| self.place.refuses()).flatten())
+    }
+
+    fn take(&mut self, event: Result<ClientEvent, model::client_event::Ignored>, input: &mut Input) {
+        if let Ok(event) = &event
+            && let Some(why) = self.refuses(event)
+        {
+            input.saw(event, true);
+            return self.notice(&why);
+        }
         match event {
             Ok(ClientEvent::Ping) => self.reply((&event::pong()).into()),
             Ok(ClientEvent::BinaryPing) => self.reply(Outgoing::Binary(event::BINARY_PONG.into())),
             Ok(event) => {
+                input.saw(&event, false);
                 if let Some(event) = to_hid(event) {
                     self.hid.inject(event);
                 }
@@ -149,28 +213,36 @@ impl Client {
             Err(why) => log::debug!("ignored a WebSocket message: {why}"),
         }
     }
+
+    /// Tells the client why its keys do nothing, once a second: a mouse sends a hundred messages in that time.
+    fn notice(&mut self, why: &str) {
+        if self.noticed.is_none_or(|at| at.elapsed() >= NOTICE) {
+            self.noticed = Some(Instant::now());
+            self.reply((&Event::new("input_refused", json!({ "why": why }))).into());
+        }
+    }
 }
 
 /// What the keyboard or mouse should do; none for keys and buttons nobody knows.
-fn to_hid(event: ClientEvent) -> Option<Event> {
+fn to_hid(event: ClientEvent) -> Option<HidEvent> {
     Some(match event {
         ClientEvent::Key { key, pressed, finish } => {
             let key = match key {
                 Named::Name(name) => Key::from_name(&name)?,
                 Named::Code(code) => Key::from_evdev(code)?,
             };
-            Event::Key { key, pressed, finish }
+            HidEvent::Key { key, pressed, finish }
         }
         ClientEvent::Button { button, pressed } => {
             let button = match button {
                 Named::Name(name) => Button::from_name(&name.to_ascii_lowercase())?,
                 Named::Code(code) => Button::from_evdev(code)?,
             };
-            Event::Button { button, pressed }
+            HidEvent::Button { button, pressed }
         }
-        ClientEvent::Move { x, y } => Event::Move { x, y },
-        ClientEvent::Relative { deltas, squash } => Event::Relative { deltas, squash },
-        ClientEvent::Wheel { deltas, squash } => Event::Wheel { deltas, squash },
+        ClientEvent::Move { x, y } => HidEvent::Move { x, y },
+        ClientEvent::Relative { deltas, squash } => HidEvent::Relative { deltas, squash },
+        ClientEvent::Wheel { deltas, squash } => HidEvent::Wheel { deltas, squash },
         ClientEvent::Ping | ClientEvent::BinaryPing => return None,
     })
 }

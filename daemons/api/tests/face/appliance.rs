@@ -125,6 +125,7 @@ impl Appliance {
             token.cancelled().await;
             servers.stop().await;
             while devices.owners.join_next().await.is_some() {}
+            devices.handles.audit.end().await;
             devices.later.cancel();
             let _ = finished.send(());
         });

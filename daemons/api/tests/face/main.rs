@@ -9,4 +9,6 @@ mod http;
 #[cfg(test)]
 mod media;
 #[cfg(test)]
+mod right;
+#[cfg(test)]
 mod socket;

@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use std::{collections::BTreeSet, net::TcpStream, time::Duration};
 use tungstenite::{Message, WebSocket, client::IntoClientRequest, http::HeaderValue};
 
-struct Client(WebSocket<TcpStream>);
+pub(crate) struct Client(pub(crate) WebSocket<TcpStream>);
 
 impl Client {
-    fn connect(appliance: &Appliance, query: &str, headers: &str) -> Result<Self, u16> {
+    pub(crate) fn connect(appliance: &Appliance, query: &str, headers: &str) -> Result<Self, u16> {
         let mut request = format!("ws://kvm.local/api/ws{query}").into_client_request().unwrap();
         for line in headers.lines() {
             let (name, value) = line.split_once(": ").unwrap();
@@ -26,11 +26,11 @@ impl Client {
         }
     }
 
-    fn message(&mut self) -> Message {
+    pub(crate) fn message(&mut self) -> Message {
         self.0.read().unwrap()
     }
 
-    fn event(&mut self) -> Value {
+    pub(crate) fn event(&mut self) -> Value {
         loop {
             if let Message::Text(text) = self.message() {
                 return serde_json::from_str(&text).unwrap();
@@ -39,7 +39,7 @@ impl Client {
     }
 
     /// Events up to and including the first of that name.
-    fn until(&mut self, name: &str) -> Vec<Value> {
+    pub(crate) fn until(&mut self, name: &str) -> Vec<Value> {
         let mut events = Vec::new();
         loop {
             let event = self.event();
@@ -51,7 +51,7 @@ impl Client {
         }
     }
 
-    fn until_closed(&mut self) -> Option<u16> {
+    pub(crate) fn until_closed(&mut self) -> Option<u16> {
         loop {
             match self.0.read() {
                 Ok(Message::Close(frame)) => return frame.map(|frame| frame.code.into()),

@@ -1,0 +1,317 @@
+//! One line: who, from where, what, what came of it. What may be in it and what not is decided here.
+
+use crate::{gate, query::Query, routes::Entry};
+use actix_web::{HttpMessage, HttpRequest, body::MessageBody, dev::ServiceResponse};
+use auth::{Access, Via};
+use model::ErrorClass;
+use serde::Serialize;
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// Characters of a parameter that are kept.
+const LONGEST: usize = 200;
+/// Parameters that are kept.
+const MOST: usize = 24;
+
+/// Parameters whose values say what was done and are nobody's secret. Of any other only the name is kept: a parameter that
+/// comes later is not in the log before somebody has put it here.
+const TELLING: &[&str] = &[
+    "action",
+    "allow_offline",
+    "bios_safe",
+    "button",
+    "cdrom",
+    "channel",
+    "client",
+    "compress",
+    "connected",
+    "delay",
+    "desired_fps",
+    "expire",
+    "h264_bitrate",
+    "h264_gop",
+    "id",
+    "image",
+    "jiggler",
+    "keyboard_output",
+    "keymap",
+    "limit",
+    "load",
+    "mouse_output",
+    "name",
+    "node",
+    "patterns",
+    "port",
+    "prefix",
+    "quality",
+    "remove_incomplete",
+    "resolution",
+    "role",
+    "rw",
+    "save",
+    "scopes",
+    "sha256",
+    "size",
+    "slow",
+    "state",
+    "stream",
+    "timeout",
+    "timezone",
+    "user",
+    "wait",
+];
+
+/// Who did something.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Who {
+    /// The user; null where nobody is known.
+    pub user: Option<String>,
+    /// The name of the API token; null without one.
+    pub token: Option<String>,
+    /// How they are known: `session`, `password`, `token`, `unix`, `open` (nobody has to log in), `unknown`.
+    pub by: &'static str,
+    /// The network address; null on the unix socket.
+    pub address: Option<IpAddr>,
+}
+
+impl Who {
+    /// Who sent a request, as the gate has found.
+    #[must_use]
+    pub fn asks(request: &HttpRequest) -> Self {
+        let extensions = request.extensions();
+        let access = extensions.get::<Access>();
+        let (by, token) = match access {
+            None => ("unknown", None),
+            Some(Access::Open) => ("open", None),
+            Some(Access::Password { via: Via::XHeader | Via::Basic, .. }) => ("password", None),
+            Some(Access::Session(_)) => ("session", None),
+            Some(Access::Token(token)) => ("token", Some(token.name.to_string())),
+            Some(Access::Peer(_)) => ("unix", None),
+        };
+        let user = access.and_then(Access::user).map(str::to_owned);
+        Self { user, token, by, address: gate::address(request) }
+    }
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(super) enum What {
+    /// An HTTP request.
+    Call {
+        method: String,
+        /// Without `/api`.
+        path: String,
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        params: BTreeMap<String, String>,
+        status: u16,
+        /// The class of the failure.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<&'static str>,
+        /// How often the same happened again since the line before this.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        repeated: Option<u64>,
+    },
+    /// Somebody began to use keyboard or mouse by a WebSocket.
+    InputBegin,
+    /// Somebody has not used them for a while, or is gone.
+    InputEnd {
+        #[serde(flatten)]
+        counts: super::input::Counts,
+        /// From the first to the last.
+        seconds: u64,
+    },
+    /// Lines are missing here.
+    Lost { count: u64 },
+}
+
+/// One line to be.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Record {
+    /// Seconds since 1970.
+    time: f64,
+    #[serde(flatten)]
+    pub(super) who: Who,
+    #[serde(flatten)]
+    pub(super) what: What,
+}
+
+impl Record {
+    pub(super) fn new(who: Who, what: What) -> Self {
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        // Milliseconds are enough.
+        Self { time: (time.as_secs_f64() * 1000.0).round() / 1000.0, who, what }
+    }
+
+    /// Whether nobody is known to have tried it, and it failed: then there may be many. A login that was good is
+    /// nobody's call either, and is told.
+    pub(super) fn is_stranger_s(&self) -> bool {
+        self.who.by == "unknown" && matches!(self.what, What::Call { status: 400.., .. })
+    }
+
+    pub(super) fn lost(count: u64) -> Self {
+        Self::new(Who { by: "unknown", ..Who::default() }, What::Lost { count })
+    }
+
+    #[cfg(test)]
+    pub(super) fn call(method: &str, path: &str, status: u16) -> Self {
+        let (method, path) = (method.to_owned(), path.to_owned());
+        let what = What::Call { method, path, params: BTreeMap::new(), status, error: None, repeated: None };
+        Self::new(Who { by: "session", user: Some("admin".to_owned()), ..Who::default() }, what)
+    }
+
+    /// The line with its number, without an end.
+    pub(super) fn text(&self, seq: u64) -> String {
+        #[derive(Serialize)]
+        struct Numbered<'a> {
+            seq: u64,
+            #[serde(flatten)]
+            record: &'a Record,
+        }
+        serde_json::to_string(&Numbered { seq, record: self }).unwrap_or_default()
+    }
+}
+
+/// What a handler wants to be told beside the query: parameters of a body that are no secret.
+#[derive(Default)]
+struct Notes(BTreeMap<String, String>);
+
+/// Has a parameter written down that is not in the query. Never one that may be a secret.
+pub fn note(request: &HttpRequest, name: &str, value: &str) {
+    let mut extensions = request.extensions_mut();
+    if extensions.get::<Notes>().is_none() {
+        extensions.insert(Notes::default());
+    }
+    if let Some(notes) = extensions.get_mut::<Notes>() {
+        notes.0.insert(name.to_owned(), bounded(value));
+    }
+}
+
+/// The line of a call that was answered.
+pub fn of_call<B: MessageBody>(row: &Entry, response: &ServiceResponse<B>) -> Record {
+    let request = response.request();
+    let path = request.path();
+    let path = path.strip_prefix("/api").filter(|rest| rest.starts_with('/')).unwrap_or(path);
+    let mut params = match types_something(row.path) {
+        true => BTreeMap::new(),
+        false => told(&Query::parse(request.query_string())),
+    };
+    if let Some(notes) = request.extensions().get::<Notes>() {
+        params.extend(notes.0.clone());
+    }
+    let class = response.response().extensions().get::<ErrorClass>().copied();
+    let what = What::Call {
+        method: row.method.to_owned(),
+        path: bounded(path),
+        params,
+        status: response.status().as_u16(),
+        error: class.map(ErrorClass::name),
+        repeated: None,
+    };
+    Record::new(Who::asks(request), what)
+}
+
+/// Whether a row types: what a person types is nobody's business, parameters included.
+#[must_use]
+pub fn types_something(path: &str) -> bool {
+    path.starts_with("/hid/events/") || path == "/hid/print"
+}
+
+fn told(query: &Query) -> BTreeMap<String, String> {
+    let told = |(name, value): (&str, &str)| {
+        let value = match name {
+            _ if TELLING.contains(&name) => bounded(value),
+            "url" => without_secrets(value),
+            _ => "…".to_owned(),
+        };
+        (bounded(name), value)
+    };
+    query.pairs().take(MOST).map(told).collect()
+}
+
+fn bounded(text: &str) -> String {
+    let mut short: String = text.chars().take(LONGEST).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}
+
+/// An address without who asks and what is asked.
+fn without_secrets(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or("");
+    let Some((scheme, rest)) = url.split_once("://") else { return "…".to_owned() };
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = host.rsplit('@').next().unwrap_or("");
+    bounded(&format!("{scheme}://{host}{path}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn of(query: &str) -> Vec<(String, String)> {
+        told(&Query::parse(query)).into_iter().collect()
+    }
+
+    #[test]
+    fn what_says_what_was_done_is_kept_and_what_nobody_has_looked_at_is_not() {
+        let expected = [("action", "off"), ("passwd", "…"), ("wait", "1")];
+        let expected: Vec<_> = expected.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+        assert_eq!(of("wait=1&action=off&passwd=hunter2"), expected);
+    }
+
+    #[test]
+    fn an_address_loses_its_password_and_its_query() {
+        for (url, kept) in [
+            ("https://u:hunter2@files.example/a.iso?key=hunter2#x", "https://files.example/a.iso"),
+            ("http://files.example", "http://files.example"),
+            ("http://a:hunter2@b@files.example/", "http://files.example/"),
+            ("hunter2", "…"),
+            ("", "…"),
+        ] {
+            assert_eq!(without_secrets(url), kept, "{url}");
+        }
+    }
+
+    #[test]
+    fn what_is_typed_is_not_in_it() {
+        for path in ["/hid/events/send_key", "/hid/events/send_shortcut", "/hid/print"] {
+            assert!(types_something(path), "{path}");
+        }
+        assert!(!types_something("/hid/set_params"));
+    }
+
+    #[test]
+    fn the_list_of_what_is_kept_is_sorted_and_has_no_secret() {
+        assert!(TELLING.is_sorted());
+        for secret in ["passwd", "password", "key", "keys", "token", "code", "secret", "url", "data", "text"]
+        {
+            assert!(!TELLING.contains(&secret), "{secret}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_line_is_one_line_and_bounded(query in "\\PC{0,2000}", path in "\\PC{0,1000}") {
+            let what = What::Call {
+                method: "POST".into(), path: bounded(&path), params: told(&Query::parse(&query)),
+                status: 200, error: None, repeated: None,
+            };
+            let text = Record::new(Who::default(), what).text(1);
+            prop_assert!(!text.contains(['\n', '\r']));
+            prop_assert!(text.len() < 60_000);
+        }
+
+        #[test]
+        fn no_value_of_an_unknown_parameter_is_kept(name in "[a-z]{1,10}", value in "[A-Z]{8,20}") {
+            prop_assume!(!TELLING.contains(&name.as_str()));
+            let line = format!("{:?}", of(&format!("{name}={value}")));
+            prop_assert!(!line.contains(&value));
+        }
+    }
+}
