@@ -20,7 +20,11 @@ pub const ROUTES: &[Entry] = &[
 
 async fn state(gpio: Data<Gpio>) -> Answer {
     let state = show(&gpio.subscribe().borrow());
-    Ok(answer::ok(&json!({"model": show_model(gpio.model()), "state": state})))
+    // The levels once more at the top, where 1.102 had them and some clients still look.
+    let (inputs, outputs) = (&state.inputs, &state.outputs);
+    Ok(answer::ok(&json!({
+        "model": show_model(gpio.model()), "state": state, "inputs": inputs, "outputs": outputs,
+    })))
 }
 
 async fn switch(gpio: Data<Gpio>, query: Query) -> Answer {

@@ -52,14 +52,18 @@ impl Keymaps {
         wire::Keymaps { default: self.0.default_name().to_owned(), available: self.0.available() }
     }
 
-    fn load(&self, name: Option<&str>) -> Result<Arc<Keymap>, Failure> {
-        let name = name.unwrap_or_else(|| self.0.default_name());
+    fn load(&self, name: &str) -> Result<Arc<Keymap>, Failure> {
         self.0.load(name).map_err(|why| Failure::invalid(format!("keymap: {why}")))
     }
 }
 
 async fn state(hid: Data<Hid>) -> Answer {
-    Ok(answer::ok(&model::event::to_value(&show(&hid.subscribe().borrow()))))
+    let mut shown = model::event::to_value(&show(&hid.subscribe().borrow()));
+    // What aiopikvm reads.
+    for part in ["keyboard", "mouse"] {
+        shown[part]["connected"] = shown[part]["online"].clone();
+    }
+    Ok(answer::ok(&shown))
 }
 
 async fn set_params(hid: Data<Hid>, query: Query) -> Answer {

@@ -3,19 +3,23 @@
 //! Nothing drives one yet, so there are no ports, and orders to them are taken and come to nothing, as with the
 //! reference without hardware. What is set apart from ports is real and kept: monitor descriptions, colours, names.
 //!
-//! Two spellings of one client (aiopikvm) that the reference does not know are understood, too: `edid_id` for `id`, and
-//! the list at `/switch/edids`.
+//! Spellings of one client (aiopikvm) that the reference does not know are understood, too: `edid_id` for `id`, a JSON body
+//! for a new EDID, the list at `/switch/edids`.
 
 mod check;
 mod store;
 
 use crate::{
     answer::{self, Answer},
+    body,
     failure::Failure,
     query::Query,
     routes::Entry,
 };
-use actix_web::web::{self, Data};
+use actix_web::{
+    HttpResponse,
+    web::{self, Data},
+};
 use auth::Role;
 use model::{
     ErrorClass, Event,
@@ -117,14 +121,28 @@ async fn edids(switch: Data<Switch>) -> Answer {
     Ok(answer::ok(&json!({"edids": list})))
 }
 
-async fn create_edid(switch: Data<Switch>, query: Query) -> Answer {
+async fn create_edid(
+    switch: Data<Switch>,
+    query: Query,
+    payload: web::Payload,
+) -> Result<HttpResponse, body::Error> {
+    let query = if query.get("data").is_some() { query } else { in_body(&body::read_form(payload).await?) };
     let name = query.required("name", check::edid_name)?;
     let data = query.required("data", check::edid_data)?;
     let id = store::new_id().map_err(Failure::internal)?;
     if !switch.try_change(|settings| settings.add_edid(&id, Edid { name, data })) {
-        return Err(Failure::invalid("There are too many EDIDs already"));
+        return Err(Failure::invalid("There are too many EDIDs already").into());
     }
     Ok(answer::ok(&json!({"id": id})))
+}
+
+/// What aiopikvm sends: a JSON object whose `id` is what people are to call it.
+fn in_body(body: &[u8]) -> Query {
+    let object: Value = serde_json::from_slice(body).unwrap_or_default();
+    let text = |name: &str| object[name].as_str().map(str::to_owned);
+    let name = text("name").or_else(|| text("id")).map(|name| ("name".to_owned(), name));
+    let data = text("data").map(|data| ("data".to_owned(), data));
+    Query::of(name.into_iter().chain(data).collect())
 }
 
 async fn change_edid(switch: Data<Switch>, query: Query) -> Answer {

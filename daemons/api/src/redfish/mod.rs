@@ -25,7 +25,12 @@ mod session;
 mod system;
 
 use crate::routes::{Entry, Need};
-use actix_web::{HttpResponse, Route, middleware::from_fn, web};
+use actix_web::{
+    HttpRequest, HttpResponse, ResponseError, Route,
+    http::{Method, StatusCode, header},
+    middleware::from_fn,
+    web,
+};
 use auth::Role;
 use serde_json::Value;
 
@@ -80,11 +85,20 @@ pub const ROUTES: &[Entry] = &[
 
 /// What answers for any other path below `/redfish`, where pages would otherwise.
 pub fn configure(app: &mut web::ServiceConfig) {
-    app.service(
-        web::resource("/redfish/{rest:.*}")
-            .wrap(from_fn(face))
-            .default_service(web::to(crate::routes::unknown)),
-    );
+    app.service(web::resource("/redfish/{rest:.*}").wrap(from_fn(face)).default_service(web::to(elsewhere)));
+}
+
+/// An untidy path leads to its tidy form, as everywhere. Nobody follows who asks for the head: that is told at once what
+/// it would be told there.
+async fn elsewhere(request: HttpRequest) -> HttpResponse {
+    let answer = crate::routes::unknown(request.clone()).await;
+    match answer.status() {
+        StatusCode::NOT_FOUND => error::Error::not_found(request.path()).error_response(),
+        StatusCode::PERMANENT_REDIRECT if request.method() == Method::HEAD => {
+            HttpResponse::MethodNotAllowed().insert_header((header::ALLOW, "GET")).finish()
+        }
+        _ => answer,
+    }
 }
 
 /// What comes after the question who asks: headers and queries that change the answer.
