@@ -91,7 +91,7 @@ pub const STREAMER: &str = "streamer";
 pub const UPDATE: &str = "update";
 /// Section 7.7.
 pub const OCR: &str = "ocr";
-/// The multi-port switch, section 7.8.
+/// The multi-port switch, partial.
 pub const SWITCH: &str = "switch";
 
 #[cfg(test)]
