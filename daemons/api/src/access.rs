@@ -1,6 +1,6 @@
 //! What every request passes: the access log, and the net under it. A panic ends the request with 500 and nothing else.
 
-use crate::{answer, gate::Tag};
+use crate::{answer, audit, gate::Tag};
 use actix_web::{
     Error, HttpMessage,
     body::{BodySize, BoxBody, MessageBody},
@@ -10,7 +10,7 @@ use actix_web::{
     middleware::Next,
 };
 use futures_util::FutureExt;
-use std::{fmt, panic::AssertUnwindSafe};
+use std::{borrow::Cow, fmt, panic::AssertUnwindSafe};
 
 /// The log target; an administrator silences or greps it.
 pub const TARGET: &str = "kvmd.access";
@@ -65,12 +65,35 @@ fn line(response: &ServiceResponse<BoxBody>) -> String {
     format!(
         "[{tag} / {peer}] '{} {} {:?}' => {}; size={size} --- referer='{}'; user_agent='{}'",
         request.method(),
-        Quoted(path),
+        Quoted(&discreet(path)),
         request.version(),
         response.status().as_u16(),
-        Quoted(&value(header::REFERER)),
+        Quoted(&discreet(&value(header::REFERER))),
         Quoted(&value(header::USER_AGENT)),
     )
+}
+
+/// Parameters whose values are nobody's business who may read the log: secrets, and what is typed.
+const SECRET: &[&str] = &["code", "key", "keys", "passwd", "password", "psk", "secret", "token"];
+
+/// A path and its query without the values that must not be read in a log; addresses lose their passwords and their own queries.
+fn discreet(path: &str) -> Cow<'_, str> {
+    let Some((path, query)) = path.split_once('?') else { return path.into() };
+    let shown: Vec<Cow<'_, str>> = query.split('&').map(discreet_pair).collect();
+    format!("{path}?{}", shown.join("&")).into()
+}
+
+fn discreet_pair(pair: &str) -> Cow<'_, str> {
+    let Some((name, raw)) = pair.split_once('=') else { return pair.into() };
+    let Some((key, value)) = form_urlencoded::parse(pair.as_bytes()).next() else { return pair.into() };
+    let key = key.to_ascii_lowercase();
+    if SECRET.contains(&key.as_str()) && !raw.is_empty() {
+        format!("{name}=…").into()
+    } else if value.contains("://") {
+        format!("{name}={}", audit::without_secrets(&value)).into()
+    } else {
+        pair.into()
+    }
 }
 
 /// A client's text, bounded, on one line, unable to end its quotes.
@@ -100,6 +123,24 @@ mod tests {
         assert_eq!(Quoted("a\r\nb'c").to_string(), "a\\u{d}\\u{a}b\\u{27}c");
     }
 
+    #[test]
+    fn no_password_and_nothing_typed_is_in_the_log() {
+        for (path, shown) in [
+            ("/api/info?fields=hw&legacy=1", "/api/info?fields=hw&legacy=1"),
+            ("/api/msd", "/api/msd"),
+            ("/x?Passwd=hunter2&a=1&token=", "/x?Passwd=…&a=1&token="),
+            ("/x?%70asswd=hunter2", "/x?%70asswd=…"),
+            ("/hid/events/send_key?key=KeyA&state=1", "/hid/events/send_key?key=…&state=1"),
+            (
+                "/msd/write_remote?url=https%3A%2F%2Fu%3Ahunter2%40files.example%2Fa.iso%3Fsig%3Dhunter2&image=a",
+                "/msd/write_remote?url=https://files.example/a.iso&image=a",
+            ),
+            ("/x?url=https://u:hunter2@files.example/a?sig=hunter2", "/x?url=https://files.example/a"),
+        ] {
+            assert_eq!(discreet(path), shown, "{path}");
+        }
+    }
+
     #[actix_web::test]
     async fn a_panic_is_answered_with_500_and_the_next_request_is_served() {
         use actix_web::{App, HttpResponse, middleware::from_fn, test, web};
@@ -126,6 +167,12 @@ mod tests {
             let quoted = Quoted(&text).to_string();
             prop_assert!(!quoted.chars().any(char::is_control) && !quoted.contains('\''));
             prop_assert!(quoted.chars().count() <= 1024 * 10 + 1);
+        }
+
+        #[test]
+        fn any_path_can_be_shown(path in "(/[?&=%a-z:/]{0,30}|(?s:.{0,200}))") {
+            let shown = discreet(&path);
+            prop_assert_eq!(shown.contains('?'), path.contains('?'));
         }
     }
 }

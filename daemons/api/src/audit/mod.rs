@@ -31,7 +31,7 @@ use std::{
 use tokio::sync::{broadcast, oneshot};
 
 pub use face::ROUTES;
-pub use record::{Record, Who, note, of_call, types_something};
+pub use record::{Record, Who, note, of_call, types_something, without_secrets};
 
 /// Lines on their way to the thread.
 const QUEUE: usize = 1024;

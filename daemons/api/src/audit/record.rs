@@ -241,7 +241,7 @@ fn bounded(text: &str) -> String {
 }
 
 /// An address without who asks and what is asked.
-fn without_secrets(url: &str) -> String {
+pub fn without_secrets(url: &str) -> String {
     let url = url.split(['?', '#']).next().unwrap_or("");
     let Some((scheme, rest)) = url.split_once("://") else { return "…".to_owned() };
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
