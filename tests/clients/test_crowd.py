@@ -22,5 +22,6 @@ def test_a_crowd_that_has_gone_left_no_memory_and_no_daemon_behind(small):
     print(figures)
     assert figures["same"], "no daemon was started anew"
     assert not figures["failures"] and not figures["failed"]
-    # Five percent is the aim for the large one; a few arenas more are a larger share of a small daemon.
-    assert figures["after"] <= figures["before"] * 1.15 and figures["last"] <= figures["before"] * 1.2
+    # Five percent is the aim for the large one; a few arenas (KiB) more are a larger share of a small daemon.
+    most = figures["before"] * 1.1 + 4096
+    assert figures["after"] <= most and figures["last"] <= most
