@@ -61,17 +61,20 @@ async fn open(
     let Ok((response, _, messages)) = actix_ws::handle(&request, payload) else {
         return Ok(answer::plain(StatusCode::BAD_REQUEST));
     };
-    let hold = match request.extensions().get::<Access>() {
+    let access = request.extensions().get::<Access>().cloned();
+    let hold = match &access {
         Some(Access::Session(session)) => Some(auth.hold(session)),
         _ => None,
     };
     let (orders, inbox) = mpsc::channel(ORDERS);
-    let outgoing = Outgoing::new(streamer.frames.clone(), raw, inbox, hold, stop.0.clone());
+    let outgoing = Outgoing::new(streamer.frames.clone(), raw, inbox, (access, hold), stop.0.clone());
     let heartbeat = request.app_data::<Data<Heartbeat>>().map_or(Heartbeat::default().0, |beat| beat.0);
     rt::spawn(read(messages, raw, orders, heartbeat));
     Ok(response.set_body(BoxBody::new(BodyStream::new(outgoing.body()))))
 }
 
+/// H.264 is a format, so asking for it is not wrong; who does gets what the contract's server sends while nothing encodes
+/// it: nothing.
 fn format(raw: &str) -> Result<Format, Failure> {
     match raw.trim().to_ascii_lowercase().as_str() {
         "jpeg" => Ok(Format::Jpeg),

@@ -1,7 +1,7 @@
 //! What a client of the media WebSocket is sent: WebSocket frames, made here so that pictures are shared and not copied.
 
 use crate::streamer::frames::{Frames, Shot, Viewer};
-use auth::Hold;
+use auth::{Access, Hold};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use model::{
@@ -43,7 +43,8 @@ pub(super) struct Outgoing {
     /// Every message is a frame, and there is nothing else.
     raw: bool,
     orders: mpsc::Receiver<Order>,
-    hold: Option<Hold>,
+    access: Option<Access>,
+    _hold: Option<Hold>,
     stop: CancellationToken,
     pending: VecDeque<Bytes>,
     over: bool,
@@ -54,20 +55,21 @@ impl Outgoing {
         frames: Frames,
         raw: Option<Format>,
         orders: mpsc::Receiver<Order>,
-        hold: Option<Hold>,
+        (access, hold): (Option<Access>, Option<Hold>),
         stop: CancellationToken,
     ) -> Self {
         let viewer = (raw == Some(Format::Jpeg)).then(|| frames.watch());
         let raw = raw.is_some();
+        let pending = VecDeque::new();
         let mut outgoing =
-            Self { frames, viewer, raw, orders, hold, stop, pending: VecDeque::new(), over: false };
+            Self { frames, viewer, raw, orders, access, _hold: hold, stop, pending, over: false };
         if !raw {
             outgoing.push(Kind::Text, &[], media::hello().text().into());
         }
         outgoing
     }
 
-    /// The body of the answer. It ends with the client, with its session, or with the daemon.
+    /// The body of the answer. It ends with the client, with its session or token, or with the daemon.
     pub(super) fn body(self) -> impl Stream<Item = Result<Bytes, Infallible>> {
         stream::unfold(self, async |mut outgoing| {
             while outgoing.pending.is_empty() {
@@ -82,8 +84,8 @@ impl Outgoing {
 
     async fn next(&mut self) {
         let ended = async {
-            match &self.hold {
-                Some(hold) => hold.session().ended().await,
+            match &self.access {
+                Some(access) => access.ended().await,
                 None => std::future::pending().await,
             }
         };
@@ -184,7 +186,7 @@ mod tests {
     impl Bench {
         fn client(&self, raw: Option<Format>) -> (Outgoing, mpsc::Sender<Order>) {
             let (orders, inbox) = mpsc::channel(ORDERS_IN_TESTS);
-            (Outgoing::new(self.frames.clone(), raw, inbox, None, self.stop.clone()), orders)
+            (Outgoing::new(self.frames.clone(), raw, inbox, (None, None), self.stop.clone()), orders)
         }
 
         fn publish(&mut self, data: &[u8]) {
@@ -275,8 +277,9 @@ mod tests {
         for stops in [false, true] {
             let (orders, inbox) = mpsc::channel(1);
             let stop = CancellationToken::new();
-            let mut body =
-                Box::pin(Outgoing::new(frames.clone(), Some(Format::H264), inbox, None, stop.clone()).body());
+            let mut body = Box::pin(
+                Outgoing::new(frames.clone(), Some(Format::H264), inbox, (None, None), stop.clone()).body(),
+            );
             if stops {
                 stop.cancel();
             } else {

@@ -1,12 +1,17 @@
 //! The media WebSocket.
 
 use crate::appliance::{ADMIN, Appliance};
+use crate::right::token;
 use std::{net::TcpStream, time::Duration};
 use tungstenite::{Message, WebSocket, client::IntoClientRequest};
 
 fn connect(appliance: &Appliance, query: &str) -> Result<WebSocket<TcpStream>, u16> {
+    connect_as(appliance, query, ADMIN)
+}
+
+fn connect_as(appliance: &Appliance, query: &str, who: &str) -> Result<WebSocket<TcpStream>, u16> {
     let mut request = format!("ws://kvm.local/api/media/ws{query}").into_client_request().unwrap();
-    for line in ADMIN.lines() {
+    for line in who.lines() {
         let (name, value) = line.split_once(": ").unwrap();
         let name: tungstenite::http::HeaderName = name.parse().unwrap();
         request.headers_mut().insert(name, value.parse().unwrap());
@@ -53,4 +58,17 @@ fn who_asks_wrongly_or_is_nobody_is_refused() {
     for format in ["jpeg", "h264"] {
         assert!(connect(&appliance, &format!("?video={format}")).is_ok());
     }
+}
+
+#[test]
+fn the_picture_ends_with_the_token_it_was_asked_for_by() {
+    let appliance = Appliance::start_silent();
+    let viewer = token(&appliance, "viewer", "");
+    let mut socket = connect_as(&appliance, "", &viewer).unwrap();
+    assert!(socket.read().unwrap().is_text(), "what is offered");
+    let tokens = appliance.admin("GET", "/api/tokens").json();
+    let id = tokens["result"]["tokens"][0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(appliance.ask("DELETE", &format!("/api/tokens?id={id}"), ADMIN, b"").status, 200);
+    let Message::Close(Some(reason)) = socket.read().unwrap() else { panic!("not a goodbye") };
+    assert_eq!(u16::from(reason.code), 1008);
 }

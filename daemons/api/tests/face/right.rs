@@ -47,7 +47,7 @@ fn changes() -> Vec<(String, &'static Entry)> {
 }
 
 /// A token of this role, as a header line.
-fn token(appliance: &Appliance, role: &str, more: &str) -> String {
+pub(crate) fn token(appliance: &Appliance, role: &str, more: &str) -> String {
     named_token(appliance, role, role, more)
 }
 
