@@ -4,7 +4,8 @@
 //! The answer is NDJSON: a line at the start, one every two seconds, one at the end. A failure under way is one more line of
 //! progress, then one that says what failed, and then the answer is broken off. A client that leaves ends the transfer.
 //!
-//! It follows redirects and verifies certificates by the system's roots (unless told not to). It fetches whatever an
+//! It follows redirects (from https to https only, and without a `Referer`: signed addresses are secrets) and verifies
+//! certificates by the system's roots, unless told not to. It fetches whatever an
 //! operator names, in the appliance's own network too: that is what it is for. Proxies of the environment are not used.
 
 use super::transfer::{show, under};
@@ -20,7 +21,11 @@ use futures_util::{Stream, stream};
 use model::{ErrorClass, check, envelope};
 use msd::{Msd, Write, Written};
 use percent_encoding::percent_decode_str;
-use reqwest::{Client, Response, StatusCode, Url, header::HeaderMap, redirect::Policy};
+use reqwest::{
+    Client, Response, StatusCode, Url,
+    header::HeaderMap,
+    redirect::{Attempt, Policy},
+};
 use serde_json::{Value, json};
 use std::{collections::VecDeque, io, time::Duration};
 use tokio::{
@@ -74,12 +79,34 @@ pub async fn probe(query: Query) -> Answer {
 async fn client(insecure: bool, connect: Duration) -> Result<Client, Failure> {
     let client = Client::builder()
         .no_proxy()
-        .redirect(Policy::limited(REDIRECTS))
+        .redirect(Policy::custom(move |attempt| follow(attempt, insecure)))
+        // An address may be signed, and is nobody's business where the source leads to.
+        .referer(false)
         .connect_timeout(connect)
         .read_timeout(SILENCE)
         .danger_accept_invalid_certs(insecure);
     let client = tokio::task::spawn_blocking(move || client.build()).await.map_err(Failure::internal)?;
     client.map_err(Failure::internal)
+}
+
+fn follow(attempt: Attempt<'_>, insecure: bool) -> reqwest::redirect::Action {
+    match leads_astray(attempt.previous(), attempt.url(), insecure) {
+        Some(why) => attempt.error(why),
+        None => attempt.follow(),
+    }
+}
+
+/// Why a redirect is not followed, if so. What a certificate vouched for must not be swapped on the way: a machine will
+/// boot it.
+fn leads_astray(previous: &[Url], next: &Url, insecure: bool) -> Option<&'static str> {
+    let vouched_for = !insecure && previous.iter().any(|url| url.scheme() == "https");
+    if previous.len() > REDIRECTS {
+        Some("it leads on and on")
+    } else if vouched_for && next.scheme() != "https" {
+        Some("it leads from https to http")
+    } else {
+        None
+    }
 }
 
 /// What a source says before the first byte.
@@ -316,6 +343,25 @@ mod tests {
         assert_eq!(class(source("http://h/x", 200, &[])), Err("ClientError"));
         let packed = source("http://h/x", 200, &[("content-length", "3"), ("content-encoding", "gzip")]);
         assert_eq!(class(packed), Err("ClientError"));
+    }
+
+    #[test]
+    fn a_source_that_is_vouched_for_leads_to_no_other() {
+        let url = |text: &str| text.parse::<Url>().unwrap();
+        let (plain, sure) = (url("http://h/x"), url("https://h/x"));
+        let both = [plain.clone(), sure.clone()];
+        assert_eq!(leads_astray(&both[1..], &plain, false), Some("it leads from https to http"));
+        assert_eq!(leads_astray(&both, &plain, false), Some("it leads from https to http"));
+        for (previous, next, insecure) in [
+            (&both[1..], &plain, true),
+            (&both[1..], &sure, false),
+            (&both[..1], &plain, false),
+            (&both[..1], &sure, false),
+        ] {
+            assert_eq!(leads_astray(previous, next, insecure), None, "{previous:?} {next}");
+        }
+        assert_eq!(leads_astray(&vec![plain.clone(); 10], &plain, false), None);
+        assert!(leads_astray(&vec![plain.clone(); 11], &plain, false).is_some());
     }
 
     #[test]

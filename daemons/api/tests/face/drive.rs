@@ -103,10 +103,13 @@ fn answer(mut stream: TcpStream, address: SocketAddr) {
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
     let path = lines.next().unwrap_or_default().split(' ').nth(1).unwrap_or_default().to_owned();
     let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+    let referred = head.iter().any(|line| line.to_ascii_lowercase().starts_with("referer:"));
     let ranged = head.iter().any(|line| line.to_ascii_lowercase().starts_with("range:"));
     let body = data(SOURCE);
     let (status, more, body) = match path.as_str() {
         "/moved" => ("302 Found", format!("Location: http://{address}/end.iso\r\n"), &[][..]),
+        "/circle" => ("302 Found", format!("Location: http://{address}/circle\r\n"), &[][..]),
+        "/end.iso" if referred => ("400 Bad Request", String::new(), &b"told where from"[..]),
         "/none" => ("404 Not Found", String::new(), &b"none"[..]),
         "/part.iso" if ranged => {
             ("206 Partial Content", format!("Content-Range: bytes 0-0/{SOURCE}\r\n"), &body[..1])
@@ -171,6 +174,7 @@ fn what_cannot_be_fetched_is_told_before_the_first_byte() {
         (format!("url=http://{closed}/x.iso"), "ClientConnectorError"),
         (format!("url=http://{source}/none"), "ClientResponseError"),
         (format!("url=http://{source}/endless"), "ClientError"),
+        (format!("url=http://{source}/circle"), "ClientError"),
     ] {
         let answer = appliance.admin("POST", &format!("/api/msd/write_remote?{query}"));
         assert_eq!((answer.status, answer.error().as_str()), (400, class), "{query}");
