@@ -2,17 +2,21 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use encode::Gray;
+use sys::limit::{self, What};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
-use crate::Error;
+use crate::{Error, Settings};
 
 /// Bytes of text that are taken. A screen has a few thousand.
 const TEXT: u64 = 1 << 20;
 /// Bytes of complaints that are taken.
 const COMPLAINT: u64 = 4096;
+/// The longest file it may write, in bytes. It has none to write.
+const FILE: u64 = 4096;
 /// The video comes first.
 const NICE: u8 = 10;
 /// One block of text, which is what the contract's server reads a screen as.
@@ -20,10 +24,10 @@ const ONE_BLOCK: &str = "6";
 
 /// Reads a picture in languages joined by `+`. Dropping the future kills the program.
 pub(crate) async fn read(
+    settings: &Settings,
     program: &Path,
     data: &Path,
     langs: &str,
-    memory: u64,
     picture: &Gray,
 ) -> Result<String, Error> {
     let mut child = Command::new(program)
@@ -38,7 +42,7 @@ pub(crate) async fn read(
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| Error::Failed(format!("{}: {error}", program.display())))?;
-    bound(&child, memory)?;
+    bound(&child, settings)?;
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let feed = async {
         let Some(mut stdin) = stdin else { return };
@@ -59,10 +63,16 @@ pub(crate) async fn read(
 }
 
 /// The program has not seen the picture yet: what it does with it is bounded.
-fn bound(child: &Child, memory: u64) -> Result<(), Error> {
+fn bound(child: &Child, settings: &Settings) -> Result<(), Error> {
     let Some(pid) = child.id() else { return Ok(()) };
-    sys::limit::address_space(pid, memory).map_err(|error| Error::Failed(format!("no bounds: {error}")))?;
-    if let Err(error) = sys::limit::niceness(pid, NICE) {
+    // We kill it when the time is over; the kernel does when we are not there any more.
+    let cpu = settings.time.saturating_add(Duration::from_secs(1)).as_secs();
+    for (what, most) in
+        [(What::AddressSpace, settings.memory), (What::CpuTime, cpu), (What::FileSize, FILE), (What::Core, 0)]
+    {
+        limit::set(pid, what, most).map_err(|error| Error::Failed(format!("no bounds: {error}")))?;
+    }
+    if let Err(error) = limit::niceness(pid, NICE) {
         log::debug!("text recognition does not yield: {error}");
     }
     Ok(())

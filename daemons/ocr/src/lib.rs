@@ -1,8 +1,8 @@
 //! Text from pictures (contract: sections 7.7 and 8.7 of the API), by the program `tesseract`.
 //!
-//! The program is run anew for each picture, as a child that is bounded in every way: the picture goes in as plain grey
-//! pixels, its memory is limited, it yields to the video, its answer is cut, and it is killed when it takes too long or
-//! when nobody waits for the answer any more. Why a program and not its library: `docs/decisions/0019-text-recognition.md`.
+//! The program is run anew for each picture, as a child that is bounded in what it uses, not in what it may read: the
+//! picture goes in as plain grey pixels, its memory, its time and what it writes are limited, it yields to the video, its
+//! answer is cut, and it is killed when it takes too long or when nobody waits for the answer any more. Why a program and not its library: `docs/decisions/0019-text-recognition.md`.
 //!
 //! One picture is read at a time and a few may wait; whoever comes then is told [`Error::Busy`].
 //!
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use encode::Gray;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use langs::Languages;
 
@@ -79,7 +79,7 @@ pub struct Ocr(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     settings: Settings,
-    places: Semaphore,
+    places: Arc<Semaphore>,
     turn: Semaphore,
 }
 
@@ -87,7 +87,7 @@ impl Ocr {
     /// With these settings. Nothing is started yet.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let (places, turn) = (Semaphore::new(WAITING + 1), Semaphore::new(1));
+        let (places, turn) = (Arc::new(Semaphore::new(WAITING + 1)), Semaphore::new(1));
         Self(Arc::new(Inner { settings, places, turn }))
     }
 
@@ -106,16 +106,45 @@ impl Ocr {
     /// # Errors
     /// All of [`Error`].
     pub async fn read(&self, picture: Gray, langs: &[String]) -> Result<String, Error> {
-        let inner = &*self.0;
-        let settings = &inner.settings;
+        self.place(langs)?.read(picture).await
+    }
+
+    /// A place among those that wait, for a reading in these languages. Whoever has to make the picture first takes one
+    /// before: so no more pictures are made than are read.
+    ///
+    /// # Errors
+    /// [`Error::Disabled`], [`Error::UnknownLanguage`], [`Error::Busy`].
+    pub fn place(&self, langs: &[String]) -> Result<Place, Error> {
+        let settings = &self.0.settings;
         let program = find_program(&settings.program).ok_or(Error::Disabled)?;
         let (data, available) = langs::installed(&settings.data).ok_or(Error::Disabled)?;
         let langs = langs::choose(if langs.is_empty() { &settings.langs } else { langs }, &available)?;
-        let _place = inner.places.try_acquire().map_err(|_| Error::Busy)?;
+        let permit = Arc::clone(&self.0.places).try_acquire_owned().map_err(|_| Error::Busy)?;
+        Ok(Place { inner: Arc::clone(&self.0), program, data, langs: langs.join("+"), _permit: permit })
+    }
+}
+
+/// A place among those that wait; given back when it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    inner: Arc<Inner>,
+    program: PathBuf,
+    data: PathBuf,
+    langs: String,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    /// Reads a picture.
+    ///
+    /// # Errors
+    /// [`Error::TooSlow`], [`Error::Failed`].
+    pub async fn read(self, picture: Gray) -> Result<String, Error> {
+        let settings = &self.inner.settings;
         let work = async {
             // Never closed; were it, nobody would read any more.
-            let _turn = inner.turn.acquire().await.map_err(|_| Error::Busy)?;
-            child::read(&program, &data, &langs.join("+"), settings.memory, &picture).await
+            let _turn = self.inner.turn.acquire().await.map_err(|_| Error::Busy)?;
+            child::read(settings, &self.program, &self.data, &self.langs, &picture).await
         };
         tokio::time::timeout(settings.time, work).await.unwrap_or(Err(Error::TooSlow(settings.time)))
     }
@@ -149,5 +178,19 @@ mod tests {
         assert_eq!(ocr.languages(), None);
         let picture = Gray { width: 1, height: 1, pixels: vec![0] };
         assert_eq!(ocr.read(picture, &[]).await, Err(Error::Disabled));
+    }
+
+    #[test]
+    fn a_place_is_taken_before_there_is_a_picture_and_given_back() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("eng.traineddata"), b"").unwrap();
+        let data = vec![dir.path().to_owned()];
+        let ocr = Ocr::new(Settings { program: "/bin/sh".into(), data, ..Settings::default() });
+        let unknown = ocr.place(&["tlh".to_owned()]);
+        assert_eq!(unknown.unwrap_err(), Error::UnknownLanguage("tlh".to_owned()));
+        let mut places: Vec<_> = (0..=WAITING).map(|_| ocr.place(&[]).unwrap()).collect();
+        assert_eq!(ocr.place(&[]).unwrap_err(), Error::Busy);
+        places.pop();
+        assert!(ocr.place(&[]).is_ok());
     }
 }

@@ -3,15 +3,34 @@
 
 use std::io;
 
-/// Bounds the address space of a process, in bytes: what it asks for beyond that is refused.
+/// What of a process is bounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// Bytes of its address space: what it asks for beyond that is refused.
+    AddressSpace,
+    /// Seconds it may compute; then it is ended.
+    CpuTime,
+    /// Bytes of the longest file it may write; at more it is ended. Pipes are no files.
+    FileSize,
+    /// Bytes of the core it leaves when it crashes.
+    Core,
+}
+
+/// Bounds a process for good.
 ///
 /// # Errors
 ///
 /// What the kernel says: `ESRCH` for a process that has ended, `EPERM` for one that is not ours.
-pub fn address_space(pid: u32, bytes: u64) -> io::Result<()> {
-    let limit = libc::rlimit64 { rlim_cur: bytes, rlim_max: bytes };
+pub fn set(pid: u32, what: What, most: u64) -> io::Result<()> {
+    let resource = match what {
+        What::AddressSpace => libc::RLIMIT_AS,
+        What::CpuTime => libc::RLIMIT_CPU,
+        What::FileSize => libc::RLIMIT_FSIZE,
+        What::Core => libc::RLIMIT_CORE,
+    };
+    let limit = libc::rlimit64 { rlim_cur: most, rlim_max: most };
     // SAFETY: the kernel reads one `rlimit64` by the first pointer while the call lasts, and the second may be null.
-    let done = unsafe { libc::prlimit64(id(pid)?, libc::RLIMIT_AS, &raw const limit, std::ptr::null_mut()) };
+    let done = unsafe { libc::prlimit64(id(pid)?, resource, &raw const limit, std::ptr::null_mut()) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -19,7 +38,7 @@ pub fn address_space(pid: u32, bytes: u64) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// As [`address_space`].
+/// As [`set`].
 pub fn niceness(pid: u32, nice: u8) -> io::Result<()> {
     let pid = libc::id_t::try_from(id(pid)?).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     // SAFETY: the call takes no pointers.
@@ -45,11 +64,21 @@ mod tests {
     #[test]
     fn a_child_is_bounded_and_yields() {
         let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        address_space(child.id(), 64 << 20).unwrap();
+        let bounds = [
+            (What::AddressSpace, 64 << 20, "Max address space"),
+            (What::CpuTime, 29, "Max cpu time"),
+            (What::FileSize, 4096, "Max file size"),
+            (What::Core, 0, "Max core file size"),
+        ];
+        for (what, most, _) in bounds {
+            set(child.id(), what, most).unwrap();
+        }
         niceness(child.id(), 7).unwrap();
         let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
-        let line = limits.lines().find(|line| line.starts_with("Max address space")).unwrap();
-        assert_eq!(line.split_whitespace().nth(3), Some("67108864"));
+        for (_, most, name) in bounds {
+            let line = limits.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            assert_eq!(line.split_whitespace().next(), Some(most.to_string().as_str()), "{name}");
+        }
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
         let nice = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(16).unwrap();
         assert_eq!(nice, "7");
@@ -59,7 +88,7 @@ mod tests {
 
     #[test]
     fn nobody_and_ourselves_by_zero_are_refused() {
-        assert_eq!(address_space(0, 1).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(set(0, What::Core, 1).unwrap_err().kind(), io::ErrorKind::InvalidInput);
         assert!(niceness(u32::MAX, 1).is_err());
     }
 }

@@ -13,9 +13,13 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
+use tokio::sync::Semaphore;
 
 /// How long to wait for a picture newer than the one at hand; the streamer repeats a still one every second.
 const FRESH: Duration = Duration::from_millis(1500);
+
+/// Previews that are made at once: each takes a picture's worth of memory and a core.
+static PREVIEWS: Semaphore = Semaphore::const_new(2);
 
 /// Answers with a picture: the remembered one, or one from now.
 pub async fn take(streamer: &Streamer, ocr: &Ocr, query: &Query) -> Result<HttpResponse, Failure> {
@@ -62,10 +66,15 @@ async fn preview(shot: &Shot, query: &Query) -> Result<Bytes, Failure> {
     let (width, height) = (to_side(side("preview_max_width")?), to_side(side("preview_max_height")?));
     let quality = query.optional("preview_quality", check::stream_quality)?.unwrap_or(80);
     let quality = u8::try_from(quality).unwrap_or(80);
+    // Kept until the work is done, even for a client that has left.
+    let turn = PREVIEWS.acquire().await.map_err(Failure::internal)?;
     let original = shot.data.clone();
     let work = {
         let original = original.clone();
-        move || encode::preview(&original, width, height, quality)
+        move || {
+            let _turn = turn;
+            encode::preview(&original, width, height, quality)
+        }
     };
     let smaller = tokio::task::spawn_blocking(work).await.map_err(Failure::internal)?;
     Ok(smaller.map_err(Failure::internal)?.map_or(original, Bytes::from))

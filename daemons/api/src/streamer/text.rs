@@ -18,10 +18,12 @@ pub fn show(ocr: &Ocr) -> wire::State {
 pub async fn read(ocr: &Ocr, shot: &Shot, query: &Query) -> Result<String, Failure> {
     let langs = query.optional("ocr_langs", |raw| check::list(raw, |name| Ok(name.to_owned())))?;
     let area = area(query)?;
+    // First, and kept while the picture is decoded, even for a client that has left: no more are decoded than are read.
+    let place = ocr.place(&langs.unwrap_or_default())?;
     let jpeg = shot.data.clone();
-    let picture = tokio::task::spawn_blocking(move || encode::gray(&jpeg, area));
-    let picture = picture.await.map_err(Failure::internal)?.map_err(Failure::internal)?;
-    Ok(ocr.read(picture, &langs.unwrap_or_default()).await?)
+    let decoded = tokio::task::spawn_blocking(move || (encode::gray(&jpeg, area), place));
+    let (picture, place) = decoded.await.map_err(Failure::internal)?;
+    Ok(place.read(picture.map_err(Failure::internal)?).await?)
 }
 
 /// An edge that is negative, or not given, is the picture's own.
