@@ -88,7 +88,8 @@ where
     Ok(body.freeze())
 }
 
-/// The body as text in the charset of its content type, UTF-8 when that names none.
+/// The body as text in the charset of its content type, UTF-8 when that names none. A byte-order mark, which many
+/// editors write before a text, is not of the text.
 pub fn text(body: &[u8], content_type: Option<&str>) -> Result<String, Failure> {
     let label = content_type
         .into_iter()
@@ -98,9 +99,11 @@ pub fn text(body: &[u8], content_type: Option<&str>) -> Result<String, Failure> 
     let charset = encoding_rs::Encoding::for_label(label.as_bytes()).ok_or_else(|| {
         Failure::invalid(format!("unknown charset {:?}", label.chars().take(32).collect::<String>()))
     })?;
-    let text = charset.decode_without_bom_handling_and_without_replacement(body);
-    text.map(std::borrow::Cow::into_owned)
-        .ok_or_else(|| Failure::invalid(format!("the body is not {}", charset.name())))
+    let (text, malformed) = charset.decode_with_bom_removal(body);
+    if malformed {
+        return Err(Failure::invalid(format!("the body is not {}", charset.name())));
+    }
+    Ok(text.into_owned())
 }
 
 #[cfg(test)]
@@ -146,6 +149,21 @@ mod tests {
         assert_eq!(text("zyä".as_bytes(), None), Ok("zyä".to_owned()));
         assert_eq!(text(b"\xe4", Some("text/plain; charset=iso-8859-1")), Ok("ä".to_owned()));
         assert_eq!(text(b"x", Some("text/plain; charset=\"utf-8\"")), Ok("x".to_owned()));
+        assert_eq!(text(b"x\0", Some("text/plain; charset=utf-16le")), Ok("x".to_owned()));
+    }
+
+    #[test]
+    fn one_byte_order_mark_before_a_text_is_not_of_it() {
+        let mark = '\u{FEFF}';
+        for (body, read) in [
+            (format!("{mark}x"), "x".to_owned()),
+            (format!("{mark}{mark}x"), format!("{mark}x")),
+            (format!("x{mark}"), format!("x{mark}")),
+            (mark.to_string(), String::new()),
+        ] {
+            assert_eq!(text(body.as_bytes(), None), Ok(read), "{body:?}");
+        }
+        assert_eq!(text(b"\xff\xfex\0", Some("text/plain; charset=utf-16le")), Ok("x".to_owned()));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use actix_web::{
 };
 use hid::{Event, Hid, Untypable};
 use hid_wire::{Button, Key, Keymap};
+use icu_normalizer::ComposingNormalizer;
 use model::{
     check::{self, Checked, Invalid},
     hid as wire,
@@ -121,7 +122,9 @@ impl Paste {
         let name = name.unwrap_or_else(|| keymaps.0.default_name().to_owned());
         let keymap = keymaps.load(&name)?;
         let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        let mut text = body::text(&body::read(payload).await?, kind)?;
+        let text = body::text(&body::read(payload).await?, kind)?;
+        // macOS writes é as e and a combining accent: layouts know whole letters.
+        let mut text = ComposingNormalizer::new_nfc().normalize(&text).into_owned();
         let limit = usize::try_from(limit).ok().filter(|limit| *limit > 0);
         if let Some((end, _)) = limit.and_then(|limit| text.char_indices().nth(limit)) {
             text.truncate(end);

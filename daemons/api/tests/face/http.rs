@@ -342,6 +342,9 @@ fn what_a_layout_cannot_type_is_told_before_it_is_typed() {
     );
     assert_eq!(check("?keymap=de", "Straße, été")["untypable"], json!([]), "also with dead keys");
     assert_eq!(check("?limit=4", "abßß ßß")["untypable"], json!([eszett]), "what is cut off does not count");
+    let apart = check("?keymap=de&limit=3", "\u{FEFF}e\u{301}\u{df}a\u{304}z");
+    assert_eq!((&apart["length"], &apart["kinds"]), (&json!(3), &json!(1)), "é, ß and ā: {apart}");
+    assert_eq!(apart["untypable"][0]["code"], "U+0101");
     let many: String = ('\u{4e00}'..'\u{5e00}').collect();
     let answer = check("?limit=0", &many);
     assert_eq!((answer["kinds"].clone(), answer["untypable"].as_array().unwrap().len()), (json!(4096), 100));
