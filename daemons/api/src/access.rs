@@ -1,6 +1,10 @@
 //! What every request passes: the access log, and the net under it. A panic ends the request with 500 and nothing else.
+//! A client that hangs up before it is answered has its line too, with the status 499.
 
-use crate::{answer, audit, gate::Tag};
+use crate::{
+    answer, audit,
+    gate::{GONE, Tag},
+};
 use actix_web::{
     Error, HttpMessage,
     body::{BodySize, BoxBody, MessageBody},
@@ -20,17 +24,28 @@ pub async fn watch<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
+    let mut line = log::log_enabled!(target: TARGET, log::Level::Info).then(|| Line::of(&request));
     let Ok(result) = AssertUnwindSafe(next.call(request)).catch_unwind().await else {
         log::error!("a request panicked; it was answered with 500");
         let response = answer::plain(StatusCode::INTERNAL_SERVER_ERROR);
+        tell(&mut line, response.status(), 0);
         return Err(InternalError::from_response("panic", response).into());
     };
+    let result = result.inspect_err(|why| tell(&mut line, why.as_response_error().status_code(), 0));
     let mut response = result?.map_into_boxed_body();
     end_with_the_connection(&mut response);
-    if log::log_enabled!(target: TARGET, log::Level::Info) {
-        log::info!(target: TARGET, "{}", line(&response));
-    }
+    let size = match response.response().body().size() {
+        BodySize::Sized(bytes) => bytes,
+        BodySize::None | BodySize::Stream => 0,
+    };
+    tell(&mut line, response.status(), size);
     Ok(response)
+}
+
+fn tell(line: &mut Option<Line>, status: StatusCode, size: u64) {
+    if let Some(line) = line {
+        line.outcome = (status.as_u16(), size);
+    }
 }
 
 /// HTTP/1.0 knows no chunks: what has no length ends with the connection.
@@ -44,33 +59,54 @@ fn end_with_the_connection(response: &mut ServiceResponse<BoxBody>) {
     }
 }
 
-fn line(response: &ServiceResponse<BoxBody>) -> String {
-    let request = response.request();
-    let extensions = request.extensions();
-    let tag = extensions.get::<Tag>().map_or("-", |tag| tag.0.as_str());
-    let peer =
-        request.peer_addr().map_or_else(|| "-".to_owned(), |peer| peer.ip().to_canonical().to_string());
-    let path = request.uri().path_and_query().map_or("-", |path| path.as_str());
-    let path = path.strip_prefix("/api").filter(|rest| rest.starts_with('/')).unwrap_or(path);
-    let size = match response.response().body().size() {
-        BodySize::Sized(bytes) => bytes,
-        BodySize::None | BodySize::Stream => 0,
-    };
-    let value = |name: header::HeaderName| {
-        request
-            .headers()
-            .get(name)
-            .map_or_else(|| "-".into(), |value| String::from_utf8_lossy(value.as_bytes()))
-    };
-    format!(
-        "[{tag} / {peer}] '{} {} {:?}' => {}; size={size} --- referer='{}'; user_agent='{}'",
-        request.method(),
-        Quoted(&discreet(path)),
-        request.version(),
-        response.status().as_u16(),
-        Quoted(&discreet(&value(header::REFERER))),
-        Quoted(&value(header::USER_AGENT)),
-    )
+/// A line to be, which is written when it is dropped: also when the request is, because its client has hung up.
+struct Line {
+    tag: Tag,
+    peer: String,
+    asked: String,
+    client: String,
+    /// Status and size in bytes.
+    outcome: (u16, u64),
+}
+
+impl Line {
+    fn of(request: &ServiceRequest) -> Self {
+        let tag = Tag::default();
+        request.extensions_mut().insert(tag.clone());
+        let peer = request.peer_addr();
+        let path = request.uri().path_and_query().map_or("-", |path| path.as_str());
+        let path = path.strip_prefix("/api").filter(|rest| rest.starts_with('/')).unwrap_or(path);
+        let value = |name: header::HeaderName| {
+            let value = request.headers().get(name);
+            value.map_or_else(|| "-".into(), |value| String::from_utf8_lossy(value.as_bytes()))
+        };
+        Self {
+            tag,
+            peer: peer.map_or_else(|| "-".to_owned(), |peer| peer.ip().to_canonical().to_string()),
+            asked: format!("{} {} {:?}", request.method(), Quoted(&discreet(path)), request.version()),
+            client: format!(
+                "referer='{}'; user_agent='{}'",
+                Quoted(&discreet(&value(header::REFERER))),
+                Quoted(&value(header::USER_AGENT)),
+            ),
+            outcome: (GONE, 0),
+        }
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tag, peer, asked, client, outcome: (status, size) } = self;
+        let tag = tag.0.borrow();
+        let tag = if tag.is_empty() { "-" } else { tag.as_str() };
+        write!(f, "[{tag} / {peer}] '{asked}' => {status}; size={size} --- {client}")
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        log::info!(target: TARGET, "{self}");
+    }
 }
 
 /// Parameters whose values are nobody's business who may read the log: secrets, and what is typed.
@@ -139,6 +175,18 @@ mod tests {
         ] {
             assert_eq!(discreet(path), shown, "{path}");
         }
+    }
+
+    #[actix_web::test]
+    async fn who_hangs_up_has_a_line_too() {
+        let request = actix_web::test::TestRequest::with_uri("/api/atx/power?action=off").to_srv_request();
+        let line = Line::of(&request);
+        if let Some(tag) = request.extensions().get::<Tag>() {
+            "admin".clone_into(&mut tag.0.borrow_mut());
+        }
+        let expected =
+            "[admin / -] 'GET /atx/power?action=off HTTP/1.1' => 499; size=0 --- referer='-'; user_agent='-'";
+        assert_eq!(line.to_string(), expected);
     }
 
     #[actix_web::test]

@@ -1,6 +1,8 @@
 //! The gate in front of every route: who asks (section 5.1), from which page, and with what right.
 //!
 //! What the gate finds stays with the request: [`auth::Access`] for handlers, [`Tag`] for the access log.
+//!
+//! A client that hangs up ends its request wherever that is, the order to the device long given: [`Open`] writes it down.
 
 use crate::{
     audit::{self, Book},
@@ -21,11 +23,43 @@ use actix_web::{
 };
 use auth::{Access, Auth, Presented, Role};
 use model::ErrorClass;
-use std::net::IpAddr;
+use std::{cell::RefCell, net::IpAddr, rc::Rc};
 
-/// The user field of the access log.
-#[derive(Debug, Clone)]
-pub struct Tag(pub String);
+/// The user field of the access log, which has it before the gate knows whose it is.
+#[derive(Debug, Clone, Default)]
+pub struct Tag(pub Rc<RefCell<String>>);
+
+impl Tag {
+    fn set(request: &HttpRequest, user: String) {
+        if let Some(tag) = request.extensions().get::<Self>() {
+            *tag.0.borrow_mut() = user;
+        }
+    }
+}
+
+/// The status that stands for no answer: the client did not wait for one.
+pub const GONE: u16 = 499;
+
+/// A call that changes something and was let through. Dropped before it is answered, it is written down as [`GONE`].
+struct Open(Option<(Data<Book>, HttpRequest, Entry)>);
+
+impl Open {
+    fn answered(mut self) {
+        self.0.take();
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some((book, request, row)) = self.0.take() {
+            let (status, class) = match std::thread::panicking() {
+                true => (500, Some(ErrorClass::Internal)),
+                false => (GONE, None),
+            };
+            book.take(audit::of_call(&row, &request, status, class));
+        }
+    }
+}
 
 /// Lets a request through to its handler, or answers for it; and has written down what changes something, or tried to.
 pub async fn guard<B: MessageBody + 'static>(
@@ -36,11 +70,17 @@ pub async fn guard<B: MessageBody + 'static>(
     let (_, changes) = row.asks(&Query::parse(request.query_string()));
     let book = request.app_data::<Data<Book>>().filter(|_| changes).cloned();
     let response = match pass(request.request(), &row).await {
-        Ok(()) => next.call(request).await?.map_into_boxed_body(),
+        Ok(()) => {
+            let open = Open(book.clone().map(|book| (book, request.request().clone(), row)));
+            let response = next.call(request).await?.map_into_boxed_body();
+            open.answered();
+            response
+        }
         Err(failure) => request.into_response(HttpResponse::from_error(failure)),
     };
     if let Some(book) = book {
-        book.take(audit::of_call(&row, &response));
+        let class = response.response().extensions().get::<ErrorClass>().copied();
+        book.take(audit::of_call(&row, response.request(), response.status().as_u16(), class));
     }
     Ok(response)
 }
@@ -123,12 +163,12 @@ pub async fn authorize(request: &HttpRequest, need: Need) -> Result<Access, Fail
     };
     match auth.authorize(&shown, address(request)).await {
         Ok(access) => {
-            request.extensions_mut().insert(Tag(access.tag()));
+            Tag::set(request, access.tag());
             Ok(access)
         }
         Err(denied) => {
             let tag = auth::credentials(&shown).map_or_else(|_| "-".to_owned(), |carrier| carrier.tag());
-            request.extensions_mut().insert(Tag(tag));
+            Tag::set(request, tag);
             Err(denied.into())
         }
     }

@@ -1,7 +1,7 @@
 //! One line: who, from where, what, what came of it. What may be in it and what not is decided here.
 
 use crate::{gate, query::Query, routes::Entry};
-use actix_web::{HttpMessage, HttpRequest, body::MessageBody, dev::ServiceResponse};
+use actix_web::{HttpMessage, HttpRequest};
 use auth::{Access, Via};
 use model::ErrorClass;
 use serde::Serialize;
@@ -11,8 +11,9 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// Characters of a parameter that are kept.
+/// Bytes of a path or of a parameter that are kept, as they are written; and of all parameters of the query together.
 const LONGEST: usize = 200;
+const LONGEST_TOGETHER: usize = 1200;
 /// Parameters that are kept.
 const MOST: usize = 24;
 
@@ -124,6 +125,8 @@ pub(super) enum What {
         /// From the first to the last.
         seconds: u64,
     },
+    /// So many more of somebody who did too much for a line each.
+    More { count: u64 },
     /// Lines are missing here.
     Lost { count: u64 },
 }
@@ -152,6 +155,15 @@ impl Record {
         self.who.by == "unknown" && matches!(self.what, What::Call { status: 400.., .. })
     }
 
+    /// Whether somebody known may not do it.
+    pub(super) fn is_refused(&self) -> bool {
+        matches!(self.what, What::Call { status: 401 | 403, .. })
+    }
+
+    pub(super) fn more(who: Who, count: u64) -> Self {
+        Self::new(who, What::More { count })
+    }
+
     pub(super) fn lost(count: u64) -> Self {
         Self::new(Who { by: "unknown", ..Who::default() }, What::Lost { count })
     }
@@ -161,6 +173,11 @@ impl Record {
         let (method, path) = (method.to_owned(), path.to_owned());
         let what = What::Call { method, path, params: BTreeMap::new(), status, error: None, repeated: None };
         Self::new(Who { by: "session", user: Some("admin".to_owned()), ..Who::default() }, what)
+    }
+
+    #[cfg(test)]
+    pub(super) fn input() -> Self {
+        Self::new(Who { by: "session", user: Some("admin".to_owned()), ..Who::default() }, What::InputBegin)
     }
 
     /// The line with its number, without an end.
@@ -190,28 +207,29 @@ pub fn note(request: &HttpRequest, name: &str, value: &str) {
     }
 }
 
-/// The line of a call that was answered.
-pub fn of_call<B: MessageBody>(row: &Entry, response: &ServiceResponse<B>) -> Record {
-    let request = response.request();
-    let path = request.path();
+/// The line of a call, with what came of it. What was refused, and what strangers fail at, keeps nothing of the client's
+/// choice.
+pub fn of_call(row: &Entry, request: &HttpRequest, status: u16, class: Option<ErrorClass>) -> Record {
+    let who = Who::asks(request);
+    let theirs = !matches!(status, 401 | 403) && (who.by != "unknown" || status < 400);
+    let path = if theirs { request.path() } else { row.path };
     let path = path.strip_prefix("/api").filter(|rest| rest.starts_with('/')).unwrap_or(path);
-    let mut params = match types_something(row.path) {
-        true => BTreeMap::new(),
-        false => told(&Query::parse(request.query_string())),
+    let mut params = match theirs && !types_something(row.path) {
+        true => told(&Query::parse(request.query_string())),
+        false => BTreeMap::new(),
     };
-    if let Some(notes) = request.extensions().get::<Notes>() {
+    if let Some(notes) = request.extensions().get::<Notes>().filter(|_| theirs) {
         params.extend(notes.0.clone());
     }
-    let class = response.response().extensions().get::<ErrorClass>().copied();
     let what = What::Call {
         method: row.method.to_owned(),
         path: bounded(path),
         params,
-        status: response.status().as_u16(),
+        status,
         error: class.map(ErrorClass::name),
         repeated: None,
     };
-    Record::new(Who::asks(request), what)
+    Record::new(who, what)
 }
 
 /// Whether a row types: what a person types is nobody's business, parameters included.
@@ -229,15 +247,42 @@ fn told(query: &Query) -> BTreeMap<String, String> {
         };
         (bounded(name), value)
     };
-    query.pairs().take(MOST).map(told).collect()
+    let mut room = LONGEST_TOGETHER;
+    let fits = |(name, value): &(String, String)| {
+        let size = escaped(name) + escaped(value);
+        let fits = size <= room;
+        room = room.saturating_sub(size);
+        fits
+    };
+    query.pairs().take(MOST).map(told).take_while(fits).collect()
 }
 
 fn bounded(text: &str) -> String {
-    let mut short: String = text.chars().take(LONGEST).collect();
+    let mut room = LONGEST;
+    let fits = |c: &char| {
+        let size = escaped_char(*c);
+        let fits = size <= room;
+        room = room.saturating_sub(size);
+        fits
+    };
+    let mut short: String = text.chars().take_while(fits).collect();
     if short.len() < text.len() {
         short.push('…');
     }
     short
+}
+
+/// Bytes in the file, at most.
+fn escaped(text: &str) -> usize {
+    text.chars().map(escaped_char).sum()
+}
+
+fn escaped_char(c: char) -> usize {
+    match c {
+        '"' | '\\' => 2,
+        c if c.is_control() => "\\u0000".len(),
+        c => c.len_utf8(),
+    }
 }
 
 /// An address without who asks and what is asked.
@@ -304,7 +349,7 @@ mod tests {
             };
             let text = Record::new(Who::default(), what).text(1);
             prop_assert!(!text.contains(['\n', '\r']));
-            prop_assert!(text.len() < 60_000);
+            prop_assert!(text.len() < 2048, "{}", text.len());
         }
 
         #[test]

@@ -6,10 +6,12 @@
 //!                                          └─ nothing was counted ──▶ forgotten
 //! ```
 //!
-//! What strangers try is counted for ten minutes, by address for the first of them and all together beyond, so that
-//! nobody who has no password can fill the log, whatever they try.
+//! What strangers try is counted for ten minutes, by network for the first of them and all together beyond. Who is known
+//! has a budget: so many lines a minute, and as many in ten minutes for what is refused; beyond it is one line that says how
+//! many more there were. So nobody fills the log quickly, whatever they try.
 
-use super::record::{Record, What};
+use super::record::{Record, What, Who};
+use auth::Net;
 use std::{collections::HashMap, time::Duration};
 
 const WINDOW: Duration = Duration::from_secs(60);
@@ -17,6 +19,10 @@ const WINDOW_STRANGER: Duration = Duration::from_secs(600);
 /// Of each kind that is counted at once.
 const MOST: usize = 256;
 const MOST_STRANGERS: usize = 64;
+
+/// Lines that one user or token has in a window, and how many of them are told apart.
+const BUDGET: u32 = 60;
+const MOST_OWNERS: usize = 256;
 
 /// What counts as the same: everything but the time.
 type Key = String;
@@ -27,66 +33,131 @@ struct Counting {
     until: Duration,
 }
 
+struct Budget {
+    who: Who,
+    lines: u32,
+    more: u64,
+    until: Duration,
+}
+
 #[derive(Default)]
 pub(super) struct Tally {
     known: HashMap<Key, Counting>,
     strangers: HashMap<Key, Counting>,
+    budgets: HashMap<Key, Budget>,
 }
 
 impl Tally {
     /// What has to be written now.
-    pub(super) fn take(&mut self, mut record: Record, now: Duration) -> Option<Record> {
-        let stranger = record.is_stranger_s();
-        let (table, most, window) = match stranger {
-            false => (&mut self.known, MOST, WINDOW),
-            true => (&mut self.strangers, MOST_STRANGERS, WINDOW_STRANGER),
-        };
-        let Some(mut key) = key(&record) else { return Some(record) };
-        if table.len() >= most && !table.contains_key(&key) {
-            if !stranger {
-                return Some(record);
-            }
+    pub(super) fn take(&mut self, record: Record, now: Duration) -> Option<Record> {
+        if record.is_stranger_s() {
+            return self.take_stranger(record, now);
+        }
+        let key = key(&record);
+        if let Some(counting) = key.as_ref().and_then(|key| self.known.get_mut(key)) {
+            counting.again(record);
+            return None;
+        }
+        let full = key.is_some() && self.known.len() >= MOST;
+        if !budget(&mut self.budgets, &record, now).pays(1, full) {
+            return None;
+        }
+        if let Some(key) = key {
+            let until = now + window(&record);
+            self.known.insert(key, Counting { last: record.clone(), count: 0, until });
+        }
+        Some(record)
+    }
+
+    fn take_stranger(&mut self, mut record: Record, now: Duration) -> Option<Record> {
+        let mut key = key(&record)?;
+        if self.strangers.len() >= MOST_STRANGERS && !self.strangers.contains_key(&key) {
             key.clear();
             anonymous(&mut record);
         }
-        if let Some(counting) = table.get_mut(&key) {
-            counting.count += 1;
-            counting.last = record;
+        if let Some(counting) = self.strangers.get_mut(&key) {
+            counting.again(record);
             return None;
         }
-        table.insert(key, Counting { last: record.clone(), count: 0, until: now + window });
+        let until = now + WINDOW_STRANGER;
+        self.strangers.insert(key, Counting { last: record.clone(), count: 0, until });
         Some(record)
     }
 
     /// Counts whose time is over.
     pub(super) fn due(&mut self, now: Duration) -> Vec<Record> {
         let mut due = Vec::new();
-        for (table, window) in [(&mut self.known, WINDOW), (&mut self.strangers, WINDOW_STRANGER)] {
-            table.retain(|_, counting| {
-                if counting.until > now {
-                    return true;
-                }
-                let Some(record) = counting.told() else { return false };
-                due.push(record);
-                counting.until = now + window;
-                true
-            });
-        }
+        let Self { known, strangers, budgets } = self;
+        budgets.retain(|_, budget| {
+            if budget.until <= now {
+                due.extend(budget.told());
+            }
+            budget.until > now
+        });
+        let mut look = |counting: &mut Counting, budgets: Option<&mut HashMap<Key, Budget>>| {
+            if counting.until > now {
+                return true;
+            }
+            let count = counting.count;
+            let Some(record) = counting.told() else { return false };
+            if budgets.is_some_and(|budgets| !budget(budgets, &record, now).pays(count, false)) {
+                return false;
+            }
+            counting.until = now + window(&record);
+            due.push(record);
+            true
+        };
+        known.retain(|_, counting| look(counting, Some(budgets)));
+        strangers.retain(|_, counting| look(counting, None));
         due
     }
 
     /// All counts, at the end.
     pub(super) fn all(&mut self) -> Vec<Record> {
         let both = self.known.drain().chain(self.strangers.drain());
-        both.filter_map(|(_, mut counting)| counting.told()).collect()
+        let counted = both.filter_map(|(_, mut counting)| counting.told());
+        counted.chain(self.budgets.drain().filter_map(|(_, mut budget)| budget.told())).collect()
     }
 
     pub(super) fn is_counting(&self) -> bool {
-        !self.known.is_empty() || !self.strangers.is_empty()
+        !self.known.is_empty() || !self.strangers.is_empty() || !self.budgets.is_empty()
+    }
+}
+
+/// What is left of who did this.
+fn budget<'a>(budgets: &'a mut HashMap<Key, Budget>, record: &Record, now: Duration) -> &'a mut Budget {
+    let (mut key, mut who) = (owner(record), Who { address: None, ..record.who.clone() });
+    if budgets.len() >= MOST_OWNERS && !budgets.contains_key(&key) {
+        key.clear();
+        who = Who { by: "unknown", ..Who::default() };
+    }
+    let until = now + window(record);
+    budgets.entry(key).or_insert(Budget { who, lines: 0, more: 0, until })
+}
+
+impl Budget {
+    /// Whether there is a line for something that happened so often; if not, it is counted.
+    fn pays(&mut self, count: u64, full: bool) -> bool {
+        let pays = self.lines < BUDGET && !full;
+        match pays {
+            true => self.lines += 1,
+            false => self.more += count,
+        }
+        pays
+    }
+
+    fn told(&mut self) -> Option<Record> {
+        let more = std::mem::take(&mut self.more);
+        (more > 0).then(|| Record::more(self.who.clone(), more))
     }
 }
 
 impl Counting {
+    fn again(&mut self, record: Record) {
+        self.count += 1;
+        self.last = record;
+    }
+
     /// The count, if there is any, which begins anew.
     fn told(&mut self) -> Option<Record> {
         let count = std::mem::take(&mut self.count);
@@ -103,10 +174,24 @@ fn key(record: &Record) -> Option<Key> {
     let What::Call { method, path, params, status, .. } = &record.what else { return None };
     let who = &record.who;
     Some(match record.is_stranger_s() {
-        // An address and what came of it: paths are as many as one likes to try.
-        true => format!("{:?} {status}", who.address),
+        // A network and what came of it: paths are as many as one likes to try, and so are addresses in a /64.
+        true => format!("{:?} {status}", who.address.map(Net::from)),
         false => format!("{who:?} {method} {path} {params:?} {status}"),
     })
+}
+
+/// Whose budget it is on: addresses cost nothing. Who has just logged in is known by the name in it.
+fn owner(record: &Record) -> Key {
+    let Who { user, token, by, .. } = &record.who;
+    let login = match &record.what {
+        What::Call { params, .. } if *by == "unknown" => params.get("user"),
+        _ => None,
+    };
+    format!("{user:?} {token:?} {by} {login:?} {}", record.is_refused())
+}
+
+fn window(record: &Record) -> Duration {
+    if record.is_stranger_s() || record.is_refused() { WINDOW_STRANGER } else { WINDOW }
 }
 
 /// Stands for many.
@@ -126,6 +211,7 @@ mod tests {
     fn repeated(record: &Record) -> Option<u64> {
         match record.what {
             What::Call { repeated, .. } => repeated,
+            What::More { count } => Some(count),
             _ => None,
         }
     }
@@ -194,6 +280,51 @@ mod tests {
         let summary = tally.due(WINDOW_STRANGER);
         assert_eq!(summary.len(), 1, "one for all who came later");
         assert_eq!(summary.iter().filter_map(repeated).sum::<u64>() + told as u64, 100_000);
+    }
+
+    #[test]
+    fn a_64_of_strangers_is_one() {
+        let mut tally = Tally::default();
+        let told = (0..1000_u128).filter_map(|number| {
+            let mut record = stranger(0);
+            record.who.address = Some(std::net::Ipv6Addr::from_bits((0xfd << 120) + number).into());
+            tally.take(record, Duration::ZERO)
+        });
+        assert_eq!(told.count(), 1);
+    }
+
+    #[test]
+    fn nobody_known_has_more_lines_than_the_budget_whatever_they_do() {
+        for (status, minutes, most) in [(200, 10, 10 * (BUDGET as usize + 1)), (403, 10, BUDGET as usize + 1)]
+        {
+            let (mut tally, mut told, mut asked) = (Tally::default(), Vec::new(), 0);
+            for second in (0..minutes * 60).map(Duration::from_secs) {
+                told.extend(tally.due(second));
+                for number in 0..20 {
+                    // Half of it again and again, half of it anew each time.
+                    let path = if number % 2 == 0 { asked } else { number };
+                    told.extend(tally.take(Record::call("POST", &path.to_string(), status), second));
+                    told.extend(tally.take(Record::input(), second));
+                    asked += 2;
+                }
+            }
+            let lines = told.iter().filter(|record| status == 200 || record.is_refused()).count();
+            assert!(lines <= most, "{status}: {lines}");
+            assert!(tally.known.len() <= MOST);
+            told.extend(tally.all());
+            assert_eq!(told.iter().map(|record| repeated(record).unwrap_or(1)).sum::<u64>(), asked);
+        }
+    }
+
+    #[test]
+    fn somebody_s_flood_takes_nothing_from_anybody_else() {
+        let mut tally = Tally::default();
+        for number in 0..10_000 {
+            tally.take(Record::call("POST", &number.to_string(), 200), Duration::ZERO);
+        }
+        let mut jane = Record::call("POST", "/atx/power", 200);
+        jane.who.user = Some("jane".to_owned());
+        assert!(tally.take(jane, Duration::ZERO).is_some());
     }
 
     proptest! {

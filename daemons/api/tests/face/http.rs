@@ -395,6 +395,9 @@ fn slow_text_holds_the_request_until_the_client_leaves() {
     drop(stream);
     // One text at a time: this one would wait for the other's two hours and a half.
     assert_eq!(appliance.ask("POST", "/api/hid/print", ADMIN, b"b").status, 200);
+    let audit = appliance.admin("GET", "/api/audit").json()["result"]["records"].clone();
+    let left = audit.as_array().unwrap().iter().find(|record| record["status"] == 499).unwrap();
+    assert_eq!((&left["path"], &left["user"]), (&json!("/hid/print"), &json!("admin")));
 }
 
 #[test]
