@@ -10,7 +10,7 @@ use actix_web::{
     HttpMessage, HttpRequest, HttpResponse,
     web::{self, Data},
 };
-use auth::{Access, Role};
+use auth::{Access, Auth, Role};
 use bytes::Bytes;
 use futures_util::{FutureExt, stream};
 use journal::{Reader, Records, format_line};
@@ -31,6 +31,7 @@ const CHUNK: usize = 32 * 1024;
 async fn get(
     request: HttpRequest,
     reader: Data<LogReader>,
+    auth: Data<Auth>,
     stop: Data<crate::streamer::Stop>,
     query: Query,
 ) -> Answer {
@@ -39,13 +40,14 @@ async fn get(
     let follow = query.flag("follow")?;
     let records = reader.read(journal::Query { since, follow }).await?;
     let access = request.extensions().get::<Access>().cloned();
-    let log = Log { records, access, stop: stop.0.clone() };
+    let log = Log { records, auth, access, stop: stop.0.clone() };
     let body = stream::unfold(log, async |mut log| Some((Ok::<_, Failure>(log.chunk().await?), log)));
     Ok(HttpResponse::Ok().insert_header(answer::text_plain()).streaming(body))
 }
 
 struct Log {
     records: Records,
+    auth: Data<Auth>,
     access: Option<Access>,
     stop: CancellationToken,
 }
@@ -64,6 +66,10 @@ impl Log {
             () = ended => return None,
             first = self.records.next() => first?,
         };
+        // Roles change while somebody reads.
+        if self.access.as_ref().is_some_and(|access| !self.auth.may(access, Role::Operator, "log")) {
+            return None;
+        }
         let mut text = line(first)?;
         while text.len() < CHUNK
             && let Some(Some(next)) = self.records.next().now_or_never()

@@ -7,7 +7,7 @@
 //! | `DELETE /tokens` | `id` |
 //!
 //! A subsystem is the first part of a path: `atx`, `hid`, `msd`, `streamer`, `ws`, `redfish` and so on. Keys and mouse over
-//! the WebSocket need `hid` beside `ws`.
+//! the WebSocket need `hid` beside `ws`. Who comes by a token lists them, and makes and revokes none.
 
 use crate::{
     answer::{self, Answer},
@@ -17,14 +17,14 @@ use crate::{
     routes::{self, Entry},
 };
 use actix_web::{
-    HttpRequest,
+    HttpMessage, HttpRequest,
     web::{self, Data},
 };
 use auth::{
-    ApiToken, Auth, Role,
+    Access, ApiToken, Auth, Role,
     api_token::{Refused, Wanted},
 };
-use model::check;
+use model::{ErrorClass, check};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeSet,
@@ -44,18 +44,30 @@ async fn list(auth: Data<Auth>) -> Answer {
 }
 
 async fn make(request: HttpRequest, auth: Data<Auth>, query: Query) -> Answer {
+    by_somebody(&request)?;
     let wanted = wanted(&query, &Who::asks(&request))?;
     let (secret, token) = auth.make_token(wanted).await?;
     log::info!("the API token {:?} ({}) was made by {}", token.name, token.role, token.by);
     Ok(answer::ok(&json!({ "token": show(&token), "secret": secret })))
 }
 
-async fn revoke(auth: Data<Auth>, query: Query) -> Answer {
+async fn revoke(request: HttpRequest, auth: Data<Auth>, query: Query) -> Answer {
+    by_somebody(&request)?;
     let id = query.get("id").ok_or_else(|| Failure::invalid("id: missing"))?;
     let revoked = auth.revoke_token(id).await?;
     let token = revoked.ok_or_else(|| Failure::invalid("id: there is no such token"))?;
     log::info!("the API token {:?} was revoked", token.name);
     Ok(answer::nothing())
+}
+
+/// A token makes no token and ends none: what is limited could make itself what is not, and outlive itself.
+fn by_somebody(request: &HttpRequest) -> Result<(), Failure> {
+    match request.extensions().get::<Access>() {
+        Some(Access::Token(_)) => {
+            Err(Failure::new(ErrorClass::Forbidden, "Forbidden: a token makes and revokes no tokens"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn wanted(query: &Query, who: &Who) -> Result<Wanted, Failure> {

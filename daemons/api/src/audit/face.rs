@@ -19,7 +19,7 @@ use actix_web::{
     HttpMessage, HttpRequest, HttpResponse,
     web::{self, Data},
 };
-use auth::{Access, Role};
+use auth::{Access, Auth, Role};
 use bytes::Bytes;
 use futures_util::stream;
 use model::check;
@@ -72,7 +72,13 @@ impl Wanted {
     }
 }
 
-async fn get(request: HttpRequest, book: Data<Book>, stop: Data<Stop>, query: Query) -> Answer {
+async fn get(
+    request: HttpRequest,
+    book: Data<Book>,
+    auth: Data<Auth>,
+    stop: Data<Stop>,
+    query: Query,
+) -> Answer {
     let wanted = Wanted::parse(&query)?;
     // Before the files are read: no line falls in between.
     let news = book.lines.subscribe();
@@ -82,7 +88,7 @@ async fn get(request: HttpRequest, book: Data<Book>, stop: Data<Stop>, query: Qu
     }
     let last = lines.back().map_or(wanted.after.unwrap_or(0), |line| line.seq);
     let access = request.extensions().get::<Access>().cloned();
-    let following = Following { lines, last, news, access, stop: stop.0.clone() };
+    let following = Following { lines, last, news, auth, access, stop: stop.0.clone() };
     let body = stream::unfold(following, async |mut all| Some((Ok::<_, Failure>(all.next().await?), all)));
     Ok(HttpResponse::Ok().content_type("application/x-ndjson").streaming(body))
 }
@@ -106,6 +112,7 @@ struct Following {
     lines: VecDeque<Line>,
     last: u64,
     news: broadcast::Receiver<Line>,
+    auth: Data<Auth>,
     access: Option<Access>,
     stop: CancellationToken,
 }
@@ -136,6 +143,10 @@ impl Following {
             () = ended => return None,
             line = next => line?,
         };
+        // Roles change while somebody reads.
+        if self.access.as_ref().is_some_and(|access| !self.auth.may(access, Role::Admin, "audit")) {
+            return None;
+        }
         self.last = self.last.max(line.seq);
         Some(format!("{}\n", line.text).into())
     }

@@ -149,10 +149,9 @@ impl Record {
         Self { time: (time.as_secs_f64() * 1000.0).round() / 1000.0, who, what }
     }
 
-    /// Whether nobody is known to have tried it, and it failed: then there may be many. A login that was good is
-    /// nobody's call either, and is told.
+    /// Whether nobody is known to have tried it: then there may be many. A login that was good is its user's.
     pub(super) fn is_stranger_s(&self) -> bool {
-        self.who.by == "unknown" && matches!(self.what, What::Call { status: 400.., .. })
+        self.who.by == "unknown" && matches!(self.what, What::Call { .. })
     }
 
     /// Whether somebody known may not do it.
@@ -210,15 +209,22 @@ pub fn note(request: &HttpRequest, name: &str, value: &str) {
 /// The line of a call, with what came of it. What was refused, and what strangers fail at, keeps nothing of the client's
 /// choice.
 pub fn of_call(row: &Entry, request: &HttpRequest, status: u16, class: Option<ErrorClass>) -> Record {
-    let who = Who::asks(request);
-    let theirs = !matches!(status, 401 | 403) && (who.by != "unknown" || status < 400);
+    let (mut who, extensions) = (Who::asks(request), request.extensions());
+    let notes = extensions.get::<Notes>();
+    // Who has just logged in.
+    if let (true, Some(user)) =
+        (who.by == "unknown" && status < 400, notes.and_then(|notes| notes.0.get("user")))
+    {
+        (who.user, who.by) = (Some(user.clone()), "password");
+    }
+    let theirs = !matches!(status, 401 | 403) && who.by != "unknown";
     let path = if theirs { request.path() } else { row.path };
     let path = path.strip_prefix("/api").filter(|rest| rest.starts_with('/')).unwrap_or(path);
     let mut params = match theirs && !types_something(row.path) {
         true => told(&Query::parse(request.query_string())),
         false => BTreeMap::new(),
     };
-    if let Some(notes) = request.extensions().get::<Notes>().filter(|_| theirs) {
+    if let Some(notes) = notes.filter(|_| theirs) {
         params.extend(notes.0.clone());
     }
     let what = What::Call {

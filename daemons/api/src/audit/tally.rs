@@ -180,14 +180,10 @@ fn key(record: &Record) -> Option<Key> {
     })
 }
 
-/// Whose budget it is on: addresses cost nothing. Who has just logged in is known by the name in it.
+/// Whose budget it is on: addresses cost nothing, nor does another way in.
 fn owner(record: &Record) -> Key {
-    let Who { user, token, by, .. } = &record.who;
-    let login = match &record.what {
-        What::Call { params, .. } if *by == "unknown" => params.get("user"),
-        _ => None,
-    };
-    format!("{user:?} {token:?} {by} {login:?} {}", record.is_refused())
+    let Who { user, token, .. } = &record.who;
+    format!("{user:?} {token:?} {}", record.is_refused())
 }
 
 fn window(record: &Record) -> Duration {
@@ -262,9 +258,9 @@ mod tests {
         let mut tally = Tally::default();
         for user in ["admin", "jane"] {
             let mut login = stranger(1);
-            if let What::Call { status, params, .. } = &mut login.what {
+            (login.who.user, login.who.by) = (Some(user.to_owned()), "password");
+            if let What::Call { status, .. } = &mut login.what {
                 *status = 200;
-                params.insert("user".to_owned(), user.to_owned());
             }
             assert!(tally.take(login, Duration::ZERO).is_some(), "{user}");
         }

@@ -186,16 +186,19 @@ impl ResponseError for Error {
         let status = self.status_code();
         let (class, text, message) = match self {
             Self::Failure(failure) => {
-                let class = failure.class.name();
-                (class, failure.message.clone(), Message::of(class, status, &failure.message))
+                let message = Message::of(failure.class.name(), status, &failure.message);
+                (failure.class, failure.message.clone(), message)
             }
             Self::Body(error) => {
                 let text = error.to_string();
-                (ErrorClass::Http.name(), text.clone(), Message::of("HttpError", status, &text))
+                (ErrorClass::Http, text.clone(), Message::of("HttpError", status, &text))
             }
-            Self::Redfish { class, message, .. } => (class.name(), message.text.clone(), message.clone()),
+            Self::Redfish { class, message, .. } => (*class, message.text.clone(), message.clone()),
         };
-        answer::json(status, body(class, &text, &message))
+        let mut answer = answer::json(status, body(class.name(), &text, &message));
+        // For the audit log.
+        answer.extensions_mut().insert(class);
+        answer
     }
 }
 

@@ -4,7 +4,7 @@
 //! ends them too.
 
 use super::{Answer, error::Error, object, resource};
-use crate::{body, failure::Failure, gate};
+use crate::{audit, body, failure::Failure, gate};
 use actix_web::{
     HttpMessage, HttpRequest, HttpResponse,
     http::{StatusCode, header},
@@ -80,6 +80,7 @@ pub(super) async fn create(request: HttpRequest, auth: Data<Auth>, payload: web:
     match login.map_err(refusal)? {
         Login::Session(token) => {
             let session = auth.check_token(token.as_str()).map_err(Failure::from)?;
+            audit::note(&request, "user", &session.user);
             let mut response = resource::with_status(StatusCode::CREATED, &show(&session));
             let headers = response.headers_mut();
             let value = |text: &str| header::HeaderValue::from_str(text).map_err(Failure::internal);

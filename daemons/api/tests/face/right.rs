@@ -356,7 +356,7 @@ fn what_was_changed_is_written_down_with_who_did_it_and_without_secrets() {
     assert_eq!(powers[1]["error"], "ForbiddenError");
     assert_eq!(who(powers[2]), [json!(null), json!(null), json!("unknown"), json!(403)]);
     assert_eq!(of("/hid/events/send_key")[0]["params"], Value::Null);
-    assert_eq!(of("/auth/login")[0]["params"], json!({"user": "admin"}));
+    assert_eq!(who(of("/auth/login")[0]), [json!("admin"), json!(null), json!("password"), json!(200)]);
     assert!(of("/atx").is_empty());
     assert_eq!(of("/tokens")[0]["params"], json!({"name": "viewer", "role": "viewer"}));
     let text = serde_json::to_string(&all).unwrap();
@@ -424,6 +424,61 @@ fn a_stranger_can_fill_nothing() {
         let _: Answer = appliance.ask("POST", "/api/atx/power?action=on", "", b"");
     }
     assert_eq!(records(&appliance, "").len(), 1);
+}
+
+#[test]
+fn a_viewer_can_fill_nothing_either() {
+    let appliance = Appliance::start();
+    let viewer = token(&appliance, "viewer", "");
+    appliance.admin("POST", "/api/atx/power?action=on");
+    for number in 0..300 {
+        let path = format!("/api/atx/power?action={number}{}", "%01".repeat(200));
+        assert_eq!(appliance.ask("POST", &path, &viewer, b"").status, 403);
+    }
+    let all = records(&appliance, "");
+    assert_eq!(all.len(), 3, "{all:?}");
+    assert_eq!((&all[2]["path"], &all[2]["params"]), (&json!("/atx/power"), &Value::Null));
+}
+
+#[test]
+fn a_token_makes_no_token() {
+    let appliance = Appliance::start();
+    let admin = token(&appliance, "admin", "&scopes=tokens&expire=60");
+    assert_eq!(appliance.ask("GET", "/api/tokens", &admin, b"").status, 200);
+    for (method, path) in [("POST", "/api/tokens?name=more&role=admin"), ("DELETE", "/api/tokens?id=1")] {
+        let refused = appliance.ask(method, path, &admin, b"");
+        assert_eq!((refused.status, refused.error().as_str()), (403, "ForbiddenError"), "{method}");
+    }
+}
+
+#[test]
+fn who_logs_in_for_redfish_is_named() {
+    let appliance = Appliance::start();
+    let login = |passwd: &str| {
+        let body = json!({"UserName": "admin", "Password": passwd}).to_string();
+        appliance.ask("POST", "/redfish/v1/SessionService/Sessions", "", body.as_bytes()).status
+    };
+    assert_eq!([login("admin"), login("hunter2")], [201, 401]);
+    let all = records(&appliance, "");
+    assert_eq!((&all[0]["user"], &all[0]["status"]), (&json!("admin"), &json!(201)));
+    assert_eq!((&all[1]["params"], &all[1]["error"]), (&Value::Null, &json!("UnauthorizedError")));
+}
+
+#[test]
+fn who_is_no_administrator_any_more_reads_the_audit_log_no_further() {
+    let appliance = Appliance::start();
+    let mut stream = TcpStream::connect(appliance.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let head = format!("GET /api/audit?follow=1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{ADMIN}\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.read_exact(&mut [0; 12]).unwrap();
+    let roles = appliance.users().with_file_name("roles");
+    auth::file::replace(&roles, b"admin:viewer\n").unwrap();
+    while appliance.admin("POST", "/api/hid/reset").status == 200 {}
+    appliance.admin("POST", "/api/atx/click?button=power");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert!(!text.contains("/atx/click"), "{text}");
 }
 
 #[test]
