@@ -1,5 +1,6 @@
 """The main job: a person's keys reach a real (virtual) machine, its screen comes back, its power and drive obey."""
 
+import hashlib
 import os
 import signal
 
@@ -35,7 +36,8 @@ def test_an_uploaded_iso_is_inserted_and_booted(machine, viewer):
         answer = machine.post(f"/api/msd/write?image={name}", data=image)
     assert answer.status_code == 200, answer.text
     written = answer.json()["result"]["image"]
-    assert written == {"name": name, "size": RESCUE.stat().st_size, "written": RESCUE.stat().st_size}
+    size, digest = RESCUE.stat().st_size, hashlib.sha256(RESCUE.read_bytes()).hexdigest()
+    assert written == {"name": name, "size": size, "written": size, "sha256": digest}
     assert machine.post(f"/api/msd/set_params?image={name}&cdrom=1").status_code == 200
     assert machine.post("/api/msd/set_connected?connected=1").status_code == 200
     viewer.wait(lambda s: (s.states["msd"].get("drive") or {}).get("connected"), "the drive to be connected")
