@@ -72,14 +72,15 @@ arm64_modules() {
     headers=$root/.cache/image/headers-$version
     need_packages gcc-aarch64-linux-gnu make
     arm64_binfmt
-    if [ ! -e "$headers/.complete" ]; then
+    # Its files name each other by whole paths: a checkout that was moved needs another.
+    if [ "$(cat "$headers/.complete" 2>/dev/null)" != "$headers" ]; then
         rm -rf "$headers" "$headers.debs"
         arm64_fetch "$headers.debs" trixie "linux-headers-$version" "linux-headers-${version%-arm64}-common" "linux-kbuild-${version%-arm64}"
         mkdir "$headers"
         for deb in "$headers.debs"/*.deb; do dpkg-deb -x "$deb" "$headers"; done
         rm -rf "$headers.debs"
         sed -i "s,/usr/src/,$headers&,g" "$headers/usr/src/linux-headers-$version/Makefile"
-        : >"$headers/.complete"
+        printf '%s\n' "$headers" >"$headers/.complete"
     fi
     # A C compiler older than the kernel's does not know every option of it; neither changes what a module and the kernel agree on.
     make=(make -s -C "$headers/usr/src/linux-headers-$version" CC=aarch64-linux-gnu-gcc CONFIG_DEBUG_INFO_BTF_MODULES=)
