@@ -254,6 +254,8 @@ impl System {
                 }
             }
             Ok(None) => {}
+            // Started without our initramfs.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => log::warn!("{STAGES}: {error}"),
         }
     }
