@@ -1,4 +1,4 @@
-//! The guard itself and the handle to it.
+//! The guard itself: what is kept about who may come in, and what is decided by it.
 
 use std::{
     net::IpAddr,
@@ -10,21 +10,17 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast},
-    task::JoinHandle,
-};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast};
 
 use crate::{
-    access::{Access, Allowed, Login},
-    api_token::{self, ApiToken},
+    access::Allowed,
+    api_token,
     cache::{Basis, Cache, SETTLE},
-    carrier::{Carrier, Peer, Presented, credentials},
+    carrier::Peer,
     clock::Clock,
     error::{Denied, Error, random},
     file::Stamp,
-    keeper::{self, State},
+    keeper::State,
     ledger::{Ledger, Outcome},
     origin::{self, Origin, Seen},
     peer::{PeerRules, SystemAccounts},
@@ -79,273 +75,6 @@ impl Default for Settings {
     }
 }
 
-/// A handle to the guard. Cheap to clone.
-#[derive(Clone)]
-pub struct Auth(Mode);
-
-#[derive(Clone)]
-enum Mode {
-    Open,
-    Guarded(Arc<Guard>),
-}
-
-impl Auth {
-    /// Nobody is asked for anything (`auth.enabled: false`).
-    #[must_use]
-    pub fn disabled() -> Self {
-        Self(Mode::Open)
-    }
-
-    /// Takes over sessions and counters of the last run and starts the task that ends sessions in time and writes
-    /// the state. The task runs until `stop` and finishes with a last write: wait for it. Needs a tokio runtime.
-    ///
-    /// # Errors
-    /// [`Error::Random`]. Damaged or missing state files are only logged.
-    pub fn start(
-        settings: Settings,
-        service: Arc<dyn Service>,
-        clock: Arc<dyn Clock>,
-        stop: CancellationToken,
-    ) -> Result<(Self, JoinHandle<()>), Error> {
-        let guard = Arc::new(Guard::new(settings, service, clock)?);
-        // Passwords may have been changed while nobody looked.
-        guard.judge_sessions();
-        guard.read_roles();
-        let task = tokio::spawn(keeper::keep(Arc::clone(&guard), stop));
-        Ok((Self(Mode::Guarded(guard)), task))
-    }
-
-    /// Whether anybody is asked at all (`info.auth.enabled`).
-    #[must_use]
-    pub fn enabled(&self) -> bool {
-        matches!(self.0, Mode::Guarded(_))
-    }
-
-    /// Whether a request may pass: section 5.1 as a whole. `from` is the network address of the client, `None` for
-    /// the unix socket.
-    ///
-    /// # Errors
-    /// Every [`Denied`].
-    pub async fn authorize(&self, shown: &Presented<'_>, from: Option<IpAddr>) -> Result<Access, Denied> {
-        if !self.enabled() {
-            return Ok(Access::Open);
-        }
-        match credentials(shown)? {
-            Carrier::Password { user, passwd, via } => {
-                let Allowed { user } = self.check_password(&user, &passwd, from).await?;
-                Ok(Access::Password { user, via })
-            }
-            Carrier::Token(token) => Ok(Access::Session(self.check_token(&token)?)),
-            Carrier::Bearer(text) => self.check_api_token(&text),
-            Carrier::Peer(peer) => Ok(Access::Peer(peer)),
-            Carrier::Nothing => Err(Denied::Unauthorized),
-        }
-    }
-
-    /// Whether the password (with its code, where codes are asked for) is the user's. Makes no session.
-    ///
-    /// # Errors
-    /// [`Denied::Invalid`], [`Denied::Forbidden`] (wrong, or locked out), [`Denied::Busy`], [`Denied::Failed`].
-    pub async fn check_password(
-        &self,
-        user: &str,
-        passwd: &str,
-        from: Option<IpAddr>,
-    ) -> Result<Allowed, Denied> {
-        match &self.0 {
-            Mode::Open => Ok(Allowed { user: user.trim().to_owned() }),
-            Mode::Guarded(guard) => guard.check_password(user, passwd, from).await,
-        }
-    }
-
-    /// Checks the password, never from memory, and opens a session. `expire` zero = as long as the settings allow.
-    /// The session is on the disk when this answers; with a disk that takes nothing it lives in memory only.
-    ///
-    /// # Errors
-    /// As [`Auth::check_password`].
-    pub async fn login(
-        &self,
-        user: &str,
-        passwd: &str,
-        expire: Duration,
-        from: Option<IpAddr>,
-    ) -> Result<Login, Denied> {
-        let Mode::Guarded(guard) = &self.0 else { return Ok(Login::NotNeeded) };
-        let user = syntax::user(user)?;
-        let made_from = guard.check_anew(user, passwd, from).await?;
-        let (token, change) = guard.open_session(user, made_from, expire)?;
-        if let Err(error) = guard.settle(change).await {
-            log::warn!("The login of {user} will not outlive a restart: {error}");
-        }
-        Ok(Login::Session(token))
-    }
-
-    /// The session of a token.
-    ///
-    /// # Errors
-    /// [`Denied::Invalid`] for what is no token, [`Denied::Forbidden`] for one that is unknown or over.
-    pub fn check_token(&self, token: &str) -> Result<Session, Denied> {
-        let token = syntax::token(token)?;
-        match &self.0 {
-            Mode::Open => Err(Denied::Forbidden),
-            Mode::Guarded(guard) => {
-                let now = guard.clock.now().boot_ms();
-                lock(&guard.sessions).find(token, now).ok_or(Denied::Forbidden)
-            }
-        }
-    }
-
-    /// Ends every session of a user; their sockets are told at once. Answers how many there were, when that is on the
-    /// disk: nothing brings them back.
-    ///
-    /// # Errors
-    /// [`Denied::Failed`] when it could not be written: the sessions are over, but would come back if the daemon were
-    /// killed before the disk takes writes again (which is tried every second).
-    pub async fn logout(&self, user: &str) -> Result<usize, Denied> {
-        let Mode::Guarded(guard) = &self.0 else { return Ok(0) };
-        let (ended, change) = {
-            let mut sessions = lock(&guard.sessions);
-            (sessions.logout(user), sessions.changes())
-        };
-        let count = guard.announce(ended);
-        if count > 0 {
-            guard.settle(change).await.map_err(Denied::Failed)?;
-        }
-        Ok(count)
-    }
-
-    /// Every session there is, the oldest first.
-    #[must_use]
-    pub fn sessions(&self) -> Vec<Session> {
-        let Mode::Guarded(guard) = &self.0 else { return Vec::new() };
-        lock(&guard.sessions).all(guard.clock.now().boot_ms())
-    }
-
-    /// Ends this session alone. Answers whether it was still there, when its end is on the disk.
-    ///
-    /// # Errors
-    /// As [`Auth::logout`].
-    pub async fn end(&self, session: &Session) -> Result<bool, Denied> {
-        let Mode::Guarded(guard) = &self.0 else { return Ok(false) };
-        let (ended, change) = {
-            let mut sessions = lock(&guard.sessions);
-            (sessions.end_one(session), sessions.changes())
-        };
-        let count = guard.announce(ended.into_iter().collect());
-        if count > 0 {
-            guard.settle(change).await.map_err(Denied::Failed)?;
-        }
-        Ok(count > 0)
-    }
-
-    /// Keeps a session alive while a WebSocket opened with it lives (with `extend`; otherwise this changes nothing).
-    #[must_use]
-    pub fn hold(&self, session: &Session) -> Hold {
-        if let Mode::Guarded(guard) = &self.0 {
-            lock(&guard.sessions).hold(&session.hash);
-            guard.deadlines_changed.notify_one();
-            guard.sessions_changed.notify_one();
-        }
-        Hold { auth: self.clone(), session: session.clone() }
-    }
-
-    /// Hears of every session that ends. A socket should rather wait for its own [`Session::ended`]; who falls behind
-    /// here by more than 64 loses the oldest.
-    #[must_use]
-    pub fn subscribe_session_end(&self) -> broadcast::Receiver<SessionEnd> {
-        match &self.0 {
-            Mode::Open => broadcast::channel(1).1,
-            Mode::Guarded(guard) => guard.ended.subscribe(),
-        }
-    }
-
-    /// An unknown token and one that is over are never counted: nobody guesses 256 bits.
-    fn check_api_token(&self, text: &str) -> Result<Access, Denied> {
-        let Mode::Guarded(guard) = &self.0 else { return Ok(Access::Open) };
-        let found = guard.tokens.find(text, guard.clock.now().wall);
-        found.map(Access::Token).ok_or(Denied::Forbidden)
-    }
-
-    /// Makes an API token, and shows it: this once. It is on the disk when this answers.
-    ///
-    /// # Errors
-    /// Every [`api_token::Refused`].
-    pub async fn make_token(
-        &self,
-        wanted: api_token::Wanted,
-    ) -> Result<(String, ApiToken), api_token::Refused> {
-        let Mode::Guarded(guard) = &self.0 else { return Err(api_token::Refused::NotNeeded) };
-        guard.tokens.make(wanted, guard.clock.now().wall).await
-    }
-
-    /// The API tokens there are, the oldest first; those that are over too, until they are revoked.
-    #[must_use]
-    pub fn tokens(&self) -> Vec<ApiToken> {
-        let Mode::Guarded(guard) = &self.0 else { return Vec::new() };
-        guard.tokens.list()
-    }
-
-    /// Ends an API token; its sockets are told at once. None when there is no such token.
-    ///
-    /// # Errors
-    /// [`Denied::Failed`] when it could not be written: the token is over, but would come back if the daemon were killed
-    /// before the disk takes writes again.
-    pub async fn revoke_token(&self, id: &str) -> Result<Option<ApiToken>, Denied> {
-        let Mode::Guarded(guard) = &self.0 else { return Ok(None) };
-        guard.tokens.revoke(id).await.map_err(Denied::Failed)
-    }
-
-    /// Whether who passes by this right may do what needs this role, in this subsystem.
-    #[must_use]
-    pub fn may(&self, access: &Access, role: Role, subsystem: &str) -> bool {
-        self.role(access) >= role && access.reaches(subsystem)
-    }
-
-    /// What who passes by this right may do. Ask anew for each thing somebody does: roles change while sockets are open.
-    #[must_use]
-    pub fn role(&self, access: &Access) -> Role {
-        match (&self.0, access) {
-            (Mode::Open, _) | (_, Access::Open | Access::Peer(_)) => Role::Admin,
-            (Mode::Guarded(guard), Access::Password { user, .. }) => guard.role(user),
-            (Mode::Guarded(guard), Access::Session(session)) => guard.role(&session.user),
-            (Mode::Guarded(_), Access::Token(token)) => token.role,
-        }
-    }
-
-    /// Which user a process on the unix socket counts as. Ask once per connection; `gids` are all its groups.
-    #[must_use]
-    pub fn peer_user(&self, uid: u32, gids: &[u32]) -> Option<Peer> {
-        let Mode::Guarded(guard) = &self.0 else { return None };
-        let user = guard.settings.peers.user(&SystemAccounts, uid, gids)?;
-        Some(Peer { user, uid })
-    }
-}
-
-/// A socket's claim on its session; dropping it lets go.
-pub struct Hold {
-    auth: Auth,
-    session: Session,
-}
-
-impl Hold {
-    /// The session that is held.
-    #[must_use]
-    pub fn session(&self) -> &Session {
-        &self.session
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        if let Mode::Guarded(guard) = &self.auth.0 {
-            let now = guard.clock.now().boot_ms();
-            lock(&guard.sessions).release(&self.session.hash, now);
-            guard.deadlines_changed.notify_one();
-            guard.sessions_changed.notify_one();
-        }
-    }
-}
-
 /// A password that was right.
 struct Verdict {
     made_from: (Origin, Seen),
@@ -386,7 +115,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Guard {
-    fn new(settings: Settings, service: Arc<dyn Service>, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+    pub(crate) fn new(
+        settings: Settings,
+        service: Arc<dyn Service>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
         const NEWS: usize = 64;
         let (now, boot_id) = (clock.now(), clock.boot_id());
         let mut sessions = Sessions::new(settings.sessions_per_user, settings.extend);
@@ -432,7 +165,7 @@ impl Guard {
     }
 
     /// Locks first, then memory, then the real check.
-    async fn check_password(
+    pub(crate) async fn check_password(
         self: &Arc<Self>,
         user: &str,
         passwd: &str,
@@ -449,7 +182,7 @@ impl Guard {
     }
 
     /// The real check, on a blocking thread. Answers what a session would be made from.
-    async fn check_anew(
+    pub(crate) async fn check_anew(
         self: &Arc<Self>,
         user: &str,
         passwd: &str,
@@ -563,7 +296,7 @@ impl Guard {
     }
 
     /// The token, and the number of the change that has to be on the disk.
-    fn open_session(
+    pub(crate) fn open_session(
         &self,
         user: &str,
         made_from: (Origin, Seen),
@@ -581,6 +314,56 @@ impl Guard {
         // Even when the client leaves before it is written.
         self.sessions_changed.notify_one();
         Ok((token, change))
+    }
+
+    /// The session of a token.
+    pub(crate) fn session(&self, token: &str) -> Option<Session> {
+        lock(&self.sessions).find(token, self.clock.now().boot_ms())
+    }
+
+    pub(crate) fn all_sessions(&self) -> Vec<Session> {
+        lock(&self.sessions).all(self.clock.now().boot_ms())
+    }
+
+    /// Ends sessions, and waits until that is on the disk. Answers how many there were.
+    pub(crate) async fn end_sessions(
+        self: &Arc<Self>,
+        which: impl FnOnce(&mut Sessions) -> Vec<SessionEnd>,
+    ) -> Result<usize, Arc<Error>> {
+        let (ended, change) = {
+            let mut sessions = lock(&self.sessions);
+            (which(&mut sessions), sessions.changes())
+        };
+        let count = self.announce(ended);
+        if count > 0 {
+            self.settle(change).await?;
+        }
+        Ok(count)
+    }
+
+    /// A socket lives by this session now.
+    pub(crate) fn hold(&self, session: &Session) {
+        lock(&self.sessions).hold(&session.hash);
+        self.deadlines_changed.notify_one();
+        self.sessions_changed.notify_one();
+    }
+
+    /// It does no more.
+    pub(crate) fn release(&self, session: &Session) {
+        lock(&self.sessions).release(&session.hash, self.clock.now().boot_ms());
+        self.deadlines_changed.notify_one();
+        self.sessions_changed.notify_one();
+    }
+
+    /// News of sessions that end.
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<SessionEnd> {
+        self.ended.subscribe()
+    }
+
+    /// Which user a process on the unix socket counts as.
+    pub(crate) fn peer_user(&self, uid: u32, gids: &[u32]) -> Option<Peer> {
+        let user = self.settings.peers.user(&SystemAccounts, uid, gids)?;
+        Some(Peer { user, uid })
     }
 
     fn announce(&self, ended: Vec<SessionEnd>) -> usize {
@@ -635,7 +418,7 @@ impl Guard {
         }
     }
 
-    fn role(&self, user: &str) -> Role {
+    pub(crate) fn role(&self, user: &str) -> Role {
         self.roles.read().unwrap_or_else(PoisonError::into_inner).roles.of(user)
     }
 
@@ -656,7 +439,7 @@ impl Guard {
     }
 
     /// Waits until a change is on the disk, but not for ever on a disk that hangs.
-    async fn settle(self: &Arc<Self>, change: u64) -> Outcome {
+    pub(crate) async fn settle(self: &Arc<Self>, change: u64) -> Outcome {
         const PATIENCE: Duration = Duration::from_secs(10);
         let guard = Arc::clone(self);
         let settled = self.ledger.settle(change, move || guard.save_sessions());
