@@ -78,8 +78,10 @@ def test_every_shipped_layout_is_judged():
 
 def test_the_shipped_files_are_what_the_script_makes():
     check = subprocess.run([ROOT / "scripts/make-keymaps", "--check"], capture_output=True, text=True)
-    print(check.stdout)
-    assert check.returncode == 0, check.stderr
+    assert check.returncode == 0, check.stdout + check.stderr
+    # With another version of the packages nothing is looked at: that is no pass.
+    if unseen := [line for line in check.stdout.splitlines() if line.startswith("not compared")]:
+        pytest.skip("; ".join(unseen))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
