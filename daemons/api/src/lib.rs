@@ -34,6 +34,7 @@ pub mod info;
 pub mod log;
 pub mod media;
 pub mod msd;
+pub mod openapi;
 pub mod pages;
 pub mod peer;
 pub mod prometheus;

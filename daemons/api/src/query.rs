@@ -1,36 +1,47 @@
 //! Query parameters: the first of a name wins, unknown ones are ignored (section 4).
 
-use crate::failure::Failure;
+use crate::{failure::Failure, openapi};
 use actix_web::{FromRequest, HttpRequest, dev::Payload};
 use model::check::Checked;
-use std::future::{Ready, ready};
+use std::{
+    collections::BTreeSet,
+    future::{Ready, ready},
+};
 
 /// The parameters of a request, decoded. Never fails: what is not there is missed by who asks for it.
 #[derive(Debug, Clone, Default)]
-pub struct Query(Vec<(String, String)>);
+pub struct Query {
+    pairs: Vec<(String, String)>,
+    /// What the API's document knows, in builds for debugging: a handler that reads anything else is a mistake.
+    known: Option<&'static BTreeSet<String>>,
+}
 
 impl Query {
     /// Reads what stands behind the question mark.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        Self(form_urlencoded::parse(text.as_bytes()).into_owned().collect())
+        Self::of(form_urlencoded::parse(text.as_bytes()).into_owned().collect())
     }
 
     /// Parameters that came another way.
     #[must_use]
     pub(crate) const fn of(parameters: Vec<(String, String)>) -> Self {
-        Self(parameters)
+        Self { pairs: parameters, known: None }
     }
 
     /// The text of a parameter.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        debug_assert!(
+            self.known.is_none_or(|known| known.contains(name)),
+            "the parameter {name} is read and stands in no document: daemons/api/src/openapi says how"
+        );
+        self.pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// Every parameter, in the order they came.
     pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// A parameter that must be there.
@@ -58,7 +69,9 @@ impl FromRequest for Query {
     type Future = Ready<Result<Self, Failure>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(Ok(Self::parse(request.query_string())))
+        let query = Self::parse(request.query_string());
+        let known = if cfg!(debug_assertions) { openapi::parameters(request) } else { None };
+        ready(Ok(Self { known, ..query }))
     }
 }
 

@@ -157,6 +157,7 @@ pub fn all() -> impl Iterator<Item = &'static Entry> {
         crate::system::ROUTES,
         crate::update::ROUTES,
         crate::ws::ROUTES,
+        crate::openapi::ROUTES,
     ]
     .into_iter()
     .flatten()

@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 /// Text that never shows in a log: what is asked is logged, what is secret is not.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = system::Secret))]
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(pub String);
@@ -141,6 +142,7 @@ pub enum ClaimCheck {
 }
 
 /// How the system is.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = system::State))]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct State {
@@ -172,6 +174,7 @@ pub struct State {
 }
 
 /// The release of an image.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = system::Release))]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
     /// Its version.
@@ -183,6 +186,7 @@ pub struct Release {
 }
 
 /// A stage of the start.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = system::Stage))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stage {
     /// Which.
@@ -192,6 +196,7 @@ pub struct Stage {
 }
 
 /// Who may come by SSH.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = system::Ssh))]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ssh {
     /// The keys that are let in.
@@ -207,6 +212,7 @@ pub struct Ssh {
 }
 
 /// Network settings: what differs from an address by DHCP.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = system::Network))]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Network {
@@ -216,6 +222,7 @@ pub struct Network {
 }
 
 /// The settings of one interface.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = system::Interface))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Interface {
@@ -230,22 +237,27 @@ pub struct Interface {
 }
 
 /// A fixed address.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = system::Fixed))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fixed {
     /// The address.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub address: IpAddr,
     /// How many of its bits name the network.
     pub prefix: u8,
     /// The way out.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub gateway: Option<IpAddr>,
     /// Who knows names.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
     pub dns: Vec<IpAddr>,
 }
 
 /// A wireless network.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = system::Wifi))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wifi {
@@ -267,6 +279,7 @@ fn no_secret() -> Secret {
 }
 
 /// An interface as it is now.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = system::Link))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
     /// Its name.

@@ -4,6 +4,7 @@ use crate::event::{self, Event};
 use serde::{Deserialize, Serialize};
 
 /// What the front panel shows and does.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = atx::State))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// Whether a panel is fitted at all.
@@ -17,6 +18,7 @@ pub struct State {
 }
 
 /// Buttons in use.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = atx::Acts))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acts {
     /// The power button.
@@ -26,6 +28,7 @@ pub struct Acts {
 }
 
 /// Lights of the panel.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = atx::Leds))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leds {
     /// The target is on.

@@ -6,6 +6,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 
 /// What there is and how it is shown: fixed while the program runs.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = gpio::Model))]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Model {
     /// The channels.
@@ -15,6 +16,7 @@ pub struct Model {
 }
 
 /// The channels by name.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = gpio::Scheme))]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Scheme {
     /// Channels that are read.
@@ -24,6 +26,7 @@ pub struct Scheme {
 }
 
 /// A channel that is read.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = gpio::Input))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Input {
     /// Where it is.
@@ -31,6 +34,7 @@ pub struct Input {
 }
 
 /// A channel that is driven.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = gpio::Output))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Output {
     /// It may be left on or off.
@@ -42,6 +46,7 @@ pub struct Output {
 }
 
 /// Pulse lengths in seconds.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = gpio::Pulse))]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pulse {
     /// When a request names none.
@@ -53,6 +58,7 @@ pub struct Pulse {
 }
 
 /// A pin of a driver.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = gpio::Hardware))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hardware {
     /// The driver's name in the settings.
@@ -62,6 +68,7 @@ pub struct Hardware {
 }
 
 /// The menu of the web page.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = gpio::View))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
     /// Its caption.
@@ -71,6 +78,7 @@ pub struct View {
 }
 
 /// The caption of the menu.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = gpio::Header))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
     /// Items in a row.
@@ -78,6 +86,7 @@ pub struct Header {
 }
 
 /// One cell of the menu.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = gpio::Item))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Item {
@@ -107,6 +116,7 @@ pub enum Item {
 }
 
 /// What every channel is now.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = gpio::IoState))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IoState {
     /// Channels that are read.
@@ -116,6 +126,7 @@ pub struct IoState {
 }
 
 /// A read channel now.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = gpio::InputState))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputState {
     /// The driver answers.
@@ -125,6 +136,7 @@ pub struct InputState {
 }
 
 /// A driven channel now.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = gpio::OutputState))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputState {
     /// The driver answers.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 /// What the emulated keyboard and mouse are.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = hid::State))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// Marks a full event; always true.
@@ -24,6 +25,7 @@ pub struct State {
 }
 
 /// The emulated keyboard.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = hid::Keyboard))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keyboard {
     /// The last report was taken.
@@ -35,6 +37,7 @@ pub struct Keyboard {
 }
 
 /// The emulated mouse.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = hid::Mouse))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mouse {
     /// The last report was taken.
@@ -46,6 +49,7 @@ pub struct Mouse {
 }
 
 /// Keyboard lights.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = hid::Leds))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leds {
     /// Caps Lock.
@@ -57,6 +61,7 @@ pub struct Leds {
 }
 
 /// The choice of a device's outputs; both empty where there is none.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = hid::Outputs))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outputs {
     /// What can be chosen.
@@ -66,6 +71,7 @@ pub struct Outputs {
 }
 
 /// The jiggler: small moves that keep the target awake.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = hid::Jiggler))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Jiggler {
     /// It can be used.
@@ -89,6 +95,7 @@ pub fn full(state: &State) -> Event {
 }
 
 /// The keymaps, as `GET /hid/keymaps` and the `hid_keymaps` event show them.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = hid::Keymaps))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keymaps {
     /// Used when a request names none.

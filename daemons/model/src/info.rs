@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// Everything `GET /info` can show.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = info::Info))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Info {
     /// Whether people must log in.
@@ -27,6 +28,7 @@ pub struct Info {
 }
 
 /// Whether people must log in.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = info::Auth))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Auth {
     /// They must.
@@ -34,6 +36,7 @@ pub struct Auth {
 }
 
 /// The fan.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = info::Fan))]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Fan {
     /// A fan daemon runs.
@@ -43,6 +46,7 @@ pub struct Fan {
 }
 
 /// Temperatures and load.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = info::Health))]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Health {
     /// Degrees Celsius.
@@ -56,6 +60,7 @@ pub struct Health {
 }
 
 /// Degrees Celsius.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = info::Temperature))]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Temperature {
     /// The processor's.
@@ -66,6 +71,7 @@ pub struct Temperature {
 }
 
 /// Processor load.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = info::Cpu))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cpu {
     /// Of all cores together.
@@ -73,6 +79,7 @@ pub struct Cpu {
 }
 
 /// Memory.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = info::Memory))]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
     /// In use.
@@ -84,6 +91,7 @@ pub struct Memory {
 }
 
 /// Supply faults of a Raspberry Pi.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = info::Throttling))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Throttling {
     /// As the firmware says it.
@@ -95,6 +103,7 @@ pub struct Throttling {
 }
 
 /// Supply faults by name.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = info::ThrottlingFlags))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ThrottlingFlags {
     /// Too little voltage.
@@ -106,6 +115,7 @@ pub struct ThrottlingFlags {
 }
 
 /// A fault now, or since boot.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = info::NowPast))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NowPast {
     /// At this moment.
@@ -115,6 +125,7 @@ pub struct NowPast {
 }
 
 /// The host's name.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = info::Node))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// The kernel's host name.
@@ -122,6 +133,7 @@ pub struct Node {
 }
 
 /// Versions and the board.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = info::System))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct System {
     /// The level of the contract.
@@ -138,6 +150,7 @@ pub struct System {
 }
 
 /// A version.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = info::Version))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {
     /// `major.minor`.
@@ -145,6 +158,7 @@ pub struct Version {
 }
 
 /// The program that captures.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = info::StreamerVersion))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamerVersion {
     /// Its name.
@@ -156,6 +170,7 @@ pub struct StreamerVersion {
 }
 
 /// The kernel, as `uname` says it.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = info::Kernel))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kernel {
     /// `Linux`.
@@ -169,6 +184,7 @@ pub struct Kernel {
 }
 
 /// The board.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = info::Platform))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Platform {
     /// `rpi` always: clients know no other word.
@@ -187,6 +203,7 @@ pub struct Platform {
 }
 
 /// Time since boot.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = info::Uptime))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Uptime {
     /// Seconds.
@@ -196,6 +213,7 @@ pub struct Uptime {
 }
 
 /// Time since boot in parts.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = info::UptimeParts))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UptimeParts {
     /// Days.

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// The drive as clients see it.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = msd::State))]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
     /// A drive is fitted.
@@ -21,6 +22,7 @@ pub struct State {
 }
 
 /// The drive lent to the target.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = msd::Drive))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Drive {
     /// The chosen medium.
@@ -34,6 +36,7 @@ pub struct Drive {
 }
 
 /// The medium in the drive.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = msd::DriveImage))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DriveImage {
     /// Path relative to the storage.
@@ -46,6 +49,7 @@ pub struct DriveImage {
 }
 
 /// A file that can be lent.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = msd::Image))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Image {
     /// Wholly uploaded.
@@ -64,6 +68,7 @@ pub struct Image {
 }
 
 /// The storage.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = msd::Storage))]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Storage {
     /// Images by path.
@@ -77,6 +82,7 @@ pub struct Storage {
 }
 
 /// A partition of the storage.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = msd::Part))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     /// Bytes in all.
@@ -88,6 +94,7 @@ pub struct Part {
 }
 
 /// An image being read by a client.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = msd::Download))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Download {
     /// Path relative to the storage.
@@ -102,6 +109,7 @@ pub struct Download {
 }
 
 /// An image being written.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = msd::Upload))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upload {
     /// Path relative to the storage.
@@ -116,6 +124,7 @@ pub struct Upload {
 }
 
 /// How fast a transfer goes. Our own: clients of the contract do not know these keys.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = msd::Pace))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pace {
     /// Bytes a second of late; 0 until that is known.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 /// Whether text can be read from the screen, and in which languages.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = ocr::State))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// An engine is installed.
@@ -14,6 +15,7 @@ pub struct State {
 }
 
 /// Languages by their three-letter codes.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = ocr::Languages))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Languages {
     /// Used when a request names none.

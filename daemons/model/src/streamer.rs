@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// The stream as clients see it.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = streamer::State))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
     /// What can be set.
@@ -23,6 +24,7 @@ pub struct State {
 }
 
 /// What can be set.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = streamer::Features))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Features {
     /// JPEG quality.
@@ -34,6 +36,7 @@ pub struct Features {
 }
 
 /// Between which values; absent keys belong to absent features.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = streamer::Limits))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Frames a second.
@@ -50,6 +53,7 @@ pub struct Limits {
 }
 
 /// A closed range.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = streamer::Range))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Range {
     /// The lowest allowed value.
@@ -67,6 +71,7 @@ impl Range {
 }
 
 /// Settings of the stream; absent keys belong to absent features.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = streamer::Params))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Params {
     /// Frames a second, 0 for as many as there are.
@@ -86,6 +91,7 @@ pub struct Params {
 }
 
 /// The streamer's own state, also served as `/streamer/state`.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = streamer::Streamer))]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Streamer {
     /// Appended to the name of the stream cookie; empty with us.
@@ -108,6 +114,7 @@ pub struct Streamer {
 }
 
 /// What makes the pictures.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = streamer::Encoder))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Encoder {
     /// `CPU`, `HW`, `M2M-IMAGE`...
@@ -118,6 +125,7 @@ pub struct Encoder {
 }
 
 /// H.264 output.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = streamer::H264))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct H264 {
     /// kbit/s.
@@ -131,6 +139,7 @@ pub struct H264 {
 }
 
 /// A reader of encoded frames.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = streamer::Sink))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sink {
     /// Somebody reads.
@@ -138,6 +147,7 @@ pub struct Sink {
 }
 
 /// Where pictures come from.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = streamer::Source))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// Size of the picture.
@@ -154,6 +164,7 @@ pub struct Source {
 }
 
 /// The named states of a source.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = streamer::SourceState))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceState {
@@ -170,6 +181,7 @@ pub enum SourceState {
 }
 
 /// Time by stage, of new pictures only.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = streamer::Latency))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latency {
     /// From capture to the beginning of encoding.
@@ -183,6 +195,7 @@ pub struct Latency {
 }
 
 /// The middle, the bad end and the worst of a second's figures.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = streamer::Spread))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spread {
     /// Half were faster, microseconds.
@@ -194,6 +207,7 @@ pub struct Spread {
 }
 
 /// Our own addition: the monitor that a capture device shows the target.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = streamer::Edid))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Edid {
     /// In hexadecimal; empty when none is shown.
@@ -207,6 +221,7 @@ pub struct Edid {
 }
 
 /// What is in an EDID, spelled as for the ports of a switch (section 7.8).
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = streamer::ParsedEdid))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParsedEdid {
     /// Three letters of the maker.
@@ -224,6 +239,7 @@ pub struct ParsedEdid {
 }
 
 /// Size of a picture in pixels.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = streamer::Resolution))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resolution {
     /// Pixels across.
@@ -233,6 +249,7 @@ pub struct Resolution {
 }
 
 /// Who looks at the MJPEG stream.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = streamer::Stream))]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Stream {
     /// Frames a second offered to clients.
@@ -244,6 +261,7 @@ pub struct Stream {
 }
 
 /// One MJPEG client.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = streamer::ClientStat))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientStat {
     /// Frames a second it takes.
@@ -261,6 +279,7 @@ pub struct ClientStat {
 }
 
 /// The remembered picture.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = streamer::Snapshot))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// None until one is saved.
@@ -268,6 +287,7 @@ pub struct Snapshot {
 }
 
 /// What is known of the remembered picture.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = streamer::Saved))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Saved {
     /// It shows the target, not a placeholder.

@@ -4,6 +4,7 @@ use crate::event::{self, Event};
 use serde::{Deserialize, Serialize};
 
 /// How updates stand, always complete.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = update::State))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// What goes on: `idle`, `uploading`, `checking`, `installing`, `ready` (for the restart), `restarting`, `trial` or
@@ -36,6 +37,7 @@ pub struct State {
 }
 
 /// The release that runs.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = update::Release))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
     /// Its version.
@@ -51,6 +53,7 @@ pub struct Release {
 }
 
 /// What was tried, and given up.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = update::RolledBack))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RolledBack {
     /// Its version.
@@ -60,6 +63,7 @@ pub struct RolledBack {
 }
 
 /// Why a wish was not fulfilled, spelled as in a failed answer.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = update::Problem))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// The class.
@@ -69,6 +73,7 @@ pub struct Problem {
 }
 
 /// An uploaded bundle.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = update::Upload))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upload {
     /// Bytes promised.
@@ -82,6 +87,7 @@ pub struct Upload {
 }
 
 /// What became of an update.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = update::Entry))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// When, in Unix seconds by the appliance's clock.
