@@ -40,7 +40,6 @@ pub(super) fn whole(about: &str) -> Shape {
     raw(json!({"type": "integer", "description": about}))
 }
 
-
 pub(super) fn truth(about: &str) -> Shape {
     raw(json!({"type": "boolean", "description": about}))
 }
