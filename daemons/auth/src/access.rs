@@ -3,6 +3,7 @@
 use crate::{
     api_token::Grant,
     carrier::{Peer, Via},
+    right::Right,
     session::{Session, Token},
 };
 
@@ -33,6 +34,8 @@ pub enum Access {
         user: String,
         /// The header it came in.
         via: Via,
+        /// Whether it still is right.
+        right: Right,
     },
     /// A living session.
     Session(Session),
@@ -59,8 +62,8 @@ impl Access {
     pub fn tag(&self) -> String {
         match self {
             Self::Open => "-".to_owned(),
-            Self::Password { user, via: Via::XHeader } => format!("{user} (xhdr)"),
-            Self::Password { user, via: Via::Basic } => format!("{user} (basic)"),
+            Self::Password { user, via: Via::XHeader, .. } => format!("{user} (xhdr)"),
+            Self::Password { user, via: Via::Basic, .. } => format!("{user} (basic)"),
             Self::Session(session) => format!("{} (token)", session.user),
             Self::Token(token) => format!("{} (bearer)", token.name),
             Self::Peer(Peer { user, uid }) => format!("{user}[{uid}] (unix)"),
@@ -77,12 +80,24 @@ impl Access {
         }
     }
 
-    /// Returns once this right has ended while it was used: what lives by it closes. A password has no end.
+    /// Returns once this right has ended while it was used: what lives by it closes.
     pub async fn ended(&self) {
         match self {
             Self::Session(session) => session.ended().await,
             Self::Token(token) => token.ended().await,
-            Self::Open | Self::Password { .. } | Self::Peer(_) => std::future::pending().await,
+            Self::Password { right, .. } => right.ended().await,
+            Self::Open | Self::Peer(_) => std::future::pending().await,
+        }
+    }
+
+    /// Whether it has ended by now.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        match self {
+            Self::Session(session) => session.has_ended(),
+            Self::Token(token) => token.has_ended(),
+            Self::Password { right, .. } => right.has_ended(),
+            Self::Open | Self::Peer(_) => false,
         }
     }
 }

@@ -43,6 +43,8 @@ const USE_GAP_S: u64 = 3600;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// After a write that failed.
 const RETRY: Duration = Duration::from_secs(30);
+/// How long who makes or revokes a token waits for the disk.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 type Hash = [u8; 32];
 
@@ -113,6 +115,12 @@ impl Grant {
     /// Returns when it was revoked or has ended.
     pub async fn ended(&self) {
         self.ended.cancelled().await;
+    }
+
+    /// Whether that is so.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ended.is_cancelled()
     }
 }
 
@@ -314,7 +322,7 @@ impl Book {
         random(&mut id)?;
         let secret = format!("{PREFIX}{}", hex::encode(secret));
         let made = self.table().open(wanted, &secret, hex::encode(id), wall.as_secs())?;
-        if let Err(error) = self.save().await {
+        if let Err(error) = self.save_soon().await {
             self.table().revoke(&made.id);
             return Err(Refused::Failed(error));
         }
@@ -325,14 +333,14 @@ impl Book {
     pub(crate) async fn revoke(self: &Arc<Self>, id: &str) -> Result<Option<ApiToken>, Arc<Error>> {
         let revoked = self.table().revoke(id);
         if revoked.is_some() {
-            self.save().await?;
+            self.save_soon().await?;
         }
         Ok(revoked)
     }
 
     /// Runs to its end even when who asked has left.
-    async fn save(self: &Arc<Self>) -> Result<(), Arc<Error>> {
-        let (book, turn) = (Arc::clone(self), Arc::clone(&self.turn).lock_owned().await);
+    async fn save(self: Arc<Self>) -> Result<(), Arc<Error>> {
+        let (book, turn) = (Arc::clone(&self), Arc::clone(&self.turn).lock_owned().await);
         let write = move || {
             let _turn = turn;
             let saved = book.table().save();
@@ -344,23 +352,38 @@ impl Book {
         written.unwrap_or(Err(Error::Unfinished)).map_err(Arc::new)
     }
 
-    /// Ends tokens in time and writes what nobody waited for, until `stop`.
+    /// As [`Book::save`], but not for ever on a disk that hangs. What was begun goes on.
+    async fn save_soon(self: &Arc<Self>) -> Result<(), Arc<Error>> {
+        let saved = tokio::time::timeout(PATIENCE, tokio::spawn(Arc::clone(self).save())).await;
+        match saved {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) | Err(_) => Err(Arc::new(Error::Unfinished)),
+        }
+    }
+
+    /// Ends tokens in time, whatever the disk does, until `stop`.
+    pub(crate) async fn expire(&self, clock: &dyn Clock, stop: &CancellationToken) {
+        while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
+            self.table().expire(clock.now().wall.as_secs());
+        }
+    }
+
+    /// Writes what nobody waited for, until `stop`.
     pub(crate) async fn keep(self: &Arc<Self>, clock: &dyn Clock, stop: &CancellationToken) {
         let mut retry_at = Duration::ZERO;
         while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
             let now = clock.now();
-            self.table().expire(now.wall.as_secs());
             let unsaved = self.table().unsaved;
             if unsaved
                 && now.boot >= retry_at
-                && let Err(error) = self.save().await
+                && let Err(error) = Arc::clone(self).save().await
             {
                 log::warn!("API tokens cannot be written down: {error}");
                 retry_at = now.boot + RETRY;
             }
         }
         let unsaved = self.table().unsaved;
-        if unsaved && let Err(error) = self.save().await {
+        if unsaved && let Err(error) = Arc::clone(self).save().await {
             log::warn!("API tokens could not be written down: {error}");
         }
     }
@@ -490,6 +513,39 @@ mod tests {
         assert!(book.revoke(&made.id).await.is_err());
         assert!(book.find(&secret, Duration::ZERO).is_none());
         assert!(book.table().unsaved, "to be tried again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_hangs_keeps_nobody_waiting_and_no_token_good() {
+        struct Passing(tokio::time::Instant);
+        impl Clock for Passing {
+            fn now(&self) -> crate::clock::Now {
+                let passed = self.0.elapsed();
+                crate::clock::Now { boot: passed, wall: passed }
+            }
+            fn boot_id(&self) -> String {
+                String::new()
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let book = Arc::new(Book::open(dir.path().join("tokens.json")));
+        let limited = Wanted { lifetime: Some(Duration::from_secs(60)), ..wanted("ends") };
+        let (secret, _) = book.make(limited, Duration::ZERO).await.unwrap();
+        let grant = book.find(&secret, Duration::ZERO).unwrap();
+        // Somebody writes, and does not come to an end.
+        let _hangs = Arc::clone(&book.turn).lock_owned().await;
+        book.table().unsaved = true;
+        let (clock, stop) = (Passing(tokio::time::Instant::now()), CancellationToken::new());
+        let works = async { tokio::join!(book.expire(&clock, &stop), book.keep(&clock, &stop)) };
+        let waits = async {
+            assert!(matches!(book.make(wanted("two"), Duration::ZERO).await, Err(Refused::Failed(_))));
+            grant.ended().await;
+        };
+        tokio::select! {
+            _ = works => unreachable!("nobody stops them"),
+            ended = tokio::time::timeout(Duration::from_secs(120), waits) => ended.unwrap(),
+        }
+        assert_eq!(book.list().len(), 1, "what the disk did not take is none");
     }
 
     proptest! {

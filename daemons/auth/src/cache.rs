@@ -49,19 +49,20 @@ impl Basis {
 pub struct Key([u8; 32]);
 
 #[derive(Debug)]
-struct Entry {
+struct Entry<T> {
     basis: Basis,
     until: i64,
+    known: T,
 }
 
-/// The table; bounded.
+/// The table; bounded. With each entry something is kept that was found out with it.
 #[derive(Debug)]
-pub struct Cache {
+pub struct Cache<T> {
     secret: [u8; 32],
-    entries: HashMap<Key, Entry>,
+    entries: HashMap<Key, Entry<T>>,
 }
 
-impl Cache {
+impl<T: Copy> Cache<T> {
     /// How long a right password is remembered at most.
     pub const TTL: Duration = Duration::from_secs(5);
     const CAPACITY: usize = 256;
@@ -88,14 +89,16 @@ impl Cache {
         Key(mac.finalize().into_bytes().into())
     }
 
-    /// Whether these credentials were right a moment ago, against files that are still the same.
+    /// What was found out with these credentials, if they were right a moment ago, against files that are still the same.
     #[must_use]
-    pub fn knows(&self, key: &Key, basis: &Basis, now: Now) -> bool {
-        self.entries.get(key).is_some_and(|entry| entry.basis == *basis && now.boot_ms() < entry.until)
+    pub fn knows(&self, key: &Key, basis: &Basis, now: Now) -> Option<T> {
+        let entry = self.entries.get(key)?;
+        (entry.basis == *basis && now.boot_ms() < entry.until).then_some(entry.known)
     }
 
-    /// Remembers credentials that were right against these files; `valid_for` is how long the code in them will be.
-    pub fn remember(&mut self, key: Key, basis: Basis, valid_for: Duration, now: Now) {
+    /// Remembers credentials that were right against these files, and what was found out; `valid_for` is how long the code
+    /// in them will be.
+    pub fn remember(&mut self, key: Key, basis: Basis, known: T, valid_for: Duration, now: Now) {
         if !basis.settled(now.wall) {
             return;
         }
@@ -108,7 +111,7 @@ impl Cache {
             }
         }
         let until = now_ms.saturating_add(millis(valid_for.min(Self::TTL)));
-        self.entries.insert(key, Entry { basis, until });
+        self.entries.insert(key, Entry { basis, until, known });
     }
 }
 
@@ -140,10 +143,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (mut cache, basis) = (Cache::new().unwrap(), basis(&dir));
         let key = cache.key("admin", "pw");
-        assert!(!cache.knows(&key, &basis, at(0)));
-        cache.remember(key, basis, Duration::from_mins(1), at(0));
-        assert!(cache.knows(&key, &basis, at(4_999)));
-        assert!(!cache.knows(&key, &basis, at(5_000)));
+        assert!(cache.knows(&key, &basis, at(0)).is_none());
+        cache.remember(key, basis, (), Duration::from_mins(1), at(0));
+        assert!(cache.knows(&key, &basis, at(4_999)).is_some());
+        assert!(cache.knows(&key, &basis, at(5_000)).is_none());
     }
 
     #[test]
@@ -151,8 +154,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (mut cache, basis) = (Cache::new().unwrap(), basis(&dir));
         let key = cache.key("admin", "pw123456");
-        cache.remember(key, basis, Duration::from_secs(1), at(0));
-        assert!(cache.knows(&key, &basis, at(999)) && !cache.knows(&key, &basis, at(1_000)));
+        cache.remember(key, basis, (), Duration::from_secs(1), at(0));
+        assert!(
+            cache.knows(&key, &basis, at(999)).is_some() && cache.knows(&key, &basis, at(1_000)).is_none()
+        );
     }
 
     #[test]
@@ -161,9 +166,9 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let (mut cache, before) = (Cache::new().unwrap(), basis(&dir));
             let key = cache.key("admin", "pw");
-            cache.remember(key, before, Duration::from_mins(1), at(0));
+            cache.remember(key, before, (), Duration::from_mins(1), at(0));
             crate::file::replace(&dir.path().join(changed), b"x").unwrap();
-            assert!(!cache.knows(&key, &basis(&dir), at(1)), "{changed}");
+            assert!(cache.knows(&key, &basis(&dir), at(1)).is_none(), "{changed}");
         }
     }
 
@@ -173,13 +178,13 @@ mod tests {
         let (mut cache, basis) = (Cache::new().unwrap(), basis(&dir));
         let key = cache.key("admin", "pw");
         let wall = at(0).wall.saturating_sub(Duration::from_secs(DAY));
-        cache.remember(key, basis, Duration::from_mins(1), Now { wall, ..at(0) });
-        assert!(!cache.knows(&key, &basis, at(0)));
+        cache.remember(key, basis, (), Duration::from_mins(1), Now { wall, ..at(0) });
+        assert!(cache.knows(&key, &basis, at(0)).is_none());
     }
 
     #[test]
     fn other_credentials_have_other_names_and_so_has_another_process() {
-        let (one, two) = (Cache::new().unwrap(), Cache::new().unwrap());
+        let (one, two) = (Cache::<()>::new().unwrap(), Cache::<()>::new().unwrap());
         assert_eq!(one.key("ab", "c"), one.key("ab", "c"));
         assert_ne!(one.key("ab", "c"), one.key("a", "bc"));
         assert_ne!(one.key("ab", "c"), one.key("ab", "d"));
@@ -192,9 +197,9 @@ mod tests {
         let (mut cache, basis) = (Cache::new().unwrap(), basis(&dir));
         for n in 0..2_000 {
             let key = cache.key("admin", &n.to_string());
-            cache.remember(key, basis, Duration::from_mins(1), at(n % 50));
-            assert!(cache.knows(&key, &basis, at(n % 50)));
+            cache.remember(key, basis, (), Duration::from_mins(1), at(n % 50));
+            assert!(cache.knows(&key, &basis, at(n % 50)).is_some());
         }
-        assert!(cache.entries.len() <= Cache::CAPACITY);
+        assert!(cache.entries.len() <= Cache::<()>::CAPACITY);
     }
 }

@@ -52,15 +52,18 @@ impl Stamp {
 /// # Errors
 /// [`Error::Read`], also for a file that is larger or not UTF-8.
 pub fn read(path: &Path, max_bytes: u64) -> Result<String, Error> {
-    let read = || -> io::Result<String> {
-        let mut text = String::new();
-        open(path)?.take(max_bytes.saturating_add(1)).read_to_string(&mut text)?;
-        if text.len() as u64 > max_bytes {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than it may be"));
-        }
-        Ok(text)
-    };
-    read().map_err(|source| Error::Read { path: path.to_owned(), source })
+    let text = |bytes| String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8"));
+    let read = read_bytes(path, max_bytes).and_then(text);
+    read.map_err(|source| Error::Read { path: path.to_owned(), source })
+}
+
+fn read_bytes(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max_bytes {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than it may be"));
+    }
+    Ok(bytes)
 }
 
 /// Reads a text file as [`read`] does; none when there is no such file.
@@ -68,8 +71,20 @@ pub fn read(path: &Path, max_bytes: u64) -> Result<String, Error> {
 /// # Errors
 /// [`Error::Read`].
 pub fn read_if_there(path: &Path, max_bytes: u64) -> Result<Option<String>, Error> {
+    if_there(read(path, max_bytes))
+}
+
+/// As [`read_if_there`], whatever is in the file.
+///
+/// # Errors
+/// [`Error::Read`].
+pub fn bytes_if_there(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>, Error> {
+    if_there(read_bytes(path, max_bytes).map_err(|source| Error::Read { path: path.to_owned(), source }))
+}
+
+fn if_there<T>(read: Result<T, Error>) -> Result<Option<T>, Error> {
     use io::ErrorKind::{NotADirectory, NotFound};
-    match read(path, max_bytes) {
+    match read {
         Err(Error::Read { source, .. }) if matches!(source.kind(), NotFound | NotADirectory) => Ok(None),
         other => other.map(Some),
     }

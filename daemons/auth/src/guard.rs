@@ -1,6 +1,7 @@
 //! The guard itself: what is kept about who may come in, and what is decided by it.
 
 use std::{
+    collections::HashSet,
     net::IpAddr,
     path::PathBuf,
     sync::{
@@ -24,9 +25,10 @@ use crate::{
     ledger::{Ledger, Outcome},
     origin::{self, Origin, Seen},
     peer::{PeerRules, SystemAccounts},
+    right::{Right, Rights},
     role::{Role, Roles},
     service::Service,
-    session::{SavedSessions, Session, SessionEnd, Sessions, Token, lifetime},
+    session::{Kind, SavedSessions, Session, SessionEnd, Sessions, Token, lifetime},
     syntax,
     throttle::{self, Limits, Net, Throttle},
     totp::{self, Factor},
@@ -82,10 +84,28 @@ struct Verdict {
     valid_for: Duration,
 }
 
-/// The roles, and when they were read.
+/// The roles, and what they were read from.
 struct Known {
     roles: Roles,
-    seen: Seen,
+    /// The file's text, so that each text is complained about once.
+    text: Option<String>,
+    /// It could not be read, and that was said.
+    unreadable: bool,
+    stamp: Option<Stamp>,
+    /// Since when the stamp is this one, on the boot clock: a clock that stands wrong says nothing about a file's age. None:
+    /// to be read again in any case.
+    since: Option<Duration>,
+    /// And when the file was read.
+    read_at: Duration,
+}
+
+impl Known {
+    /// The file could have been written again within the granularity of its time stamp, when it was read soon after it
+    /// had changed.
+    fn is_settled(&self, stamp: Option<Stamp>) -> bool {
+        let long_after = |since: Duration| self.read_at >= since + SETTLE;
+        self.stamp == stamp && self.since.is_some_and(long_after)
+    }
 }
 
 pub(crate) struct Guard {
@@ -94,7 +114,8 @@ pub(crate) struct Guard {
     pub(crate) clock: Arc<dyn Clock>,
     sessions: Mutex<Sessions>,
     throttle: Mutex<Throttle>,
-    cache: Mutex<Cache>,
+    cache: Mutex<Cache<(Origin, Seen)>>,
+    rights: Mutex<Rights>,
     roles: RwLock<Known>,
     pub(crate) tokens: Arc<api_token::Book>,
     checks: Arc<Semaphore>,
@@ -147,7 +168,15 @@ impl Guard {
             sessions: Mutex::new(sessions),
             throttle: Mutex::new(throttle),
             cache: Mutex::new(Cache::new()?),
-            roles: RwLock::new(Known { roles: Roles::all(Role::Viewer), seen: Seen::Never }),
+            rights: Mutex::default(),
+            roles: RwLock::new(Known {
+                roles: Roles::all(Role::Viewer),
+                text: None,
+                unreadable: false,
+                stamp: None,
+                since: None,
+                read_at: Duration::ZERO,
+            }),
             tokens: Arc::new(api_token::Book::open(settings.state_dir.join("tokens.json"))),
             checks: Arc::new(Semaphore::new(settings.checks_at_once.max(1))),
             waiting: Arc::new(Semaphore::new(settings.checks_waiting.max(1))),
@@ -164,21 +193,23 @@ impl Guard {
         })
     }
 
-    /// Locks first, then memory, then the real check.
+    /// Locks first, then memory, then the real check. The right lasts as long as what it was checked against.
     pub(crate) async fn check_password(
         self: &Arc<Self>,
         user: &str,
         passwd: &str,
         from: Option<IpAddr>,
-    ) -> Result<Allowed, Denied> {
+    ) -> Result<(Allowed, Right), Denied> {
         let (user, passwd) = (syntax::user(user)?, syntax::password(passwd)?);
         if self.is_locked(from.map(Net::from), user) {
             return Err(Denied::Forbidden);
         }
-        if !self.remembers(user, passwd) {
-            self.check_anew(user, passwd, from).await?;
-        }
-        Ok(Allowed { user: user.to_owned() })
+        let made_from = match self.remembers(user, passwd) {
+            Some(made_from) => made_from,
+            None => self.check_anew(user, passwd, from).await?,
+        };
+        let right = lock(&self.rights).grant(user, made_from);
+        Ok((Allowed { user: user.to_owned() }, right))
     }
 
     /// The real check, on a blocking thread. Answers what a session would be made from.
@@ -214,8 +245,8 @@ impl Guard {
         net.is_some_and(|net| lock(&self.throttle).is_locked(net, user, self.clock.now().boot_ms()))
     }
 
-    fn remembers(&self, user: &str, passwd: &str) -> bool {
-        let Some(basis) = self.basis(user) else { return false };
+    fn remembers(&self, user: &str, passwd: &str) -> Option<(Origin, Seen)> {
+        let basis = self.basis(user)?;
         let cache = lock(&self.cache);
         cache.knows(&cache.key(user, passwd), &basis, self.clock.now())
     }
@@ -254,7 +285,7 @@ impl Guard {
         if let Some(basis) = basis {
             let mut cache = lock(&self.cache);
             let key = cache.key(user, passwd);
-            cache.remember(key, basis, valid_for, self.clock.now());
+            cache.remember(key, basis, made_from, valid_for, self.clock.now());
         }
         Ok(Some(made_from))
     }
@@ -300,14 +331,14 @@ impl Guard {
         &self,
         user: &str,
         made_from: (Origin, Seen),
-        expire: Duration,
+        (kind, expire): (Kind, Duration),
     ) -> Result<(Token, u64), Error> {
         let token = Token::generate()?;
         let lifetime = lifetime(expire, self.settings.expire);
         let now = self.clock.now().boot_ms();
         let (pushed_out, change) = {
             let mut sessions = lock(&self.sessions);
-            (sessions.open(&token, user, made_from, lifetime, now), sessions.changes())
+            (sessions.open(&token, user, made_from, (kind, lifetime), now), sessions.changes())
         };
         self.announce(pushed_out);
         self.deadlines_changed.notify_one();
@@ -389,23 +420,26 @@ impl Guard {
         self.announce(ended);
     }
 
-    pub(crate) fn has_sessions(&self) -> bool {
-        !lock(&self.sessions).is_empty()
+    /// Whether anybody is in whose password may become another.
+    pub(crate) fn has_somebody(&self) -> bool {
+        let lives = lock(&self.rights).tidy();
+        lives || !lock(&self.sessions).is_empty()
     }
 
-    /// Ends sessions whose password has been changed, or whose user is gone. Reads files.
-    pub(crate) fn judge_sessions(&self) {
-        let (users, mark) = lock(&self.sessions).seen();
-        for (user, seen) in users {
-            if seen == Seen::At(self.service.stamp(&user)) {
-                continue;
-            }
+    /// Ends sessions and rights whose password has been changed, or whose user is gone. Reads files.
+    pub(crate) fn judge(&self) {
+        let (mut users, sessions_mark) = lock(&self.sessions).seen();
+        let (more, rights_mark) = lock(&self.rights).seen();
+        users.extend(more);
+        let looked = users.into_iter().filter(|(user, seen)| *seen != Seen::At(self.service.stamp(user)));
+        for user in looked.map(|(user, _)| user).collect::<HashSet<_>>() {
             match origin::look(&*self.service, &self.origin_key, &user, self.clock.now().wall) {
                 Ok(found) => {
                     self.blind.store(false, Ordering::Relaxed);
-                    let ended = lock(&self.sessions).judge(&user, mark, found);
+                    let rights = lock(&self.rights).judge(&user, rights_mark, found);
+                    let ended = lock(&self.sessions).judge(&user, sessions_mark, found);
                     let count = self.announce(ended);
-                    if count > 0 {
+                    if count + rights > 0 {
                         log::info!("{user} has another password or is gone: {count} sessions ended");
                     }
                 }
@@ -422,20 +456,44 @@ impl Guard {
         self.roles.read().unwrap_or_else(PoisonError::into_inner).roles.of(user)
     }
 
-    /// Reads who has which role, when the file has changed. Until it can be read, everybody has the least.
-    pub(crate) fn read_roles(&self) {
-        let path = self.settings.state_dir.join("roles");
+    fn roles_file(&self) -> PathBuf {
+        self.settings.state_dir.join("roles")
+    }
+
+    /// Whether the file of roles has to be read. Looks at its metadata alone.
+    pub(crate) fn has_other_roles(&self) -> bool {
+        let stamp = Stamp::of(&self.roles_file());
+        !self.roles.read().unwrap_or_else(PoisonError::into_inner).is_settled(stamp)
+    }
+
+    /// Reads who has which role, then ends what is no longer by right, and then lets the roles count: whoever loses a role
+    /// by being removed has none at all by then. Until the file can be read, everybody has the least. Reads files.
+    pub(crate) fn read_roles_and_judge(&self) {
+        let path = self.roles_file();
+        let now = self.clock.now().boot;
         let stamp = Stamp::of(&path);
-        if self.roles.read().unwrap_or_else(PoisonError::into_inner).seen == Seen::At(stamp) {
-            return;
+        let read = Roles::text(&path);
+        self.judge();
+        let mut known = self.roles.write().unwrap_or_else(PoisonError::into_inner);
+        match read {
+            Err(error) => {
+                if !known.unreadable {
+                    log::error!("Everybody may only look until this is mended: {error}");
+                }
+                let roles = Roles::all(Role::Viewer);
+                *known = Known { roles, text: None, unreadable: true, stamp, since: None, read_at: now };
+            }
+            Ok(text) => {
+                if known.text.as_ref() != Some(&text) {
+                    known.roles = Roles::parse(&text, self.settings.role);
+                    known.text = Some(text);
+                }
+                if known.stamp != stamp || known.since.is_none() {
+                    (known.stamp, known.since) = (stamp, Some(now));
+                }
+                (known.read_at, known.unreadable) = (now, false);
+            }
         }
-        let roles = Roles::read(&path, self.settings.role).unwrap_or_else(|error| {
-            log::error!("Everybody may only look until this is mended: {error}");
-            Roles::all(Role::Viewer)
-        });
-        let settled = stamp.is_none_or(|stamp| stamp.settled(self.clock.now().wall, SETTLE));
-        let seen = if settled { Seen::At(stamp) } else { Seen::Never };
-        *self.roles.write().unwrap_or_else(PoisonError::into_inner) = Known { roles, seen };
     }
 
     /// Waits until a change is on the disk, but not for ever on a disk that hangs.
@@ -464,5 +522,62 @@ impl Guard {
     pub(crate) fn save_throttle(&self) -> Result<(), Error> {
         let counters = lock(&self.throttle).save(self.clock.now().boot_ms());
         State::new(&*self.clock, counters).write(&self.settings.state_dir.join("throttle.json"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{clock::Now, file, service::Forbidden};
+
+    /// The time of day stands at 1970; the boot clock goes on when told.
+    #[derive(Default)]
+    struct Behind(Mutex<Duration>);
+
+    impl Clock for Behind {
+        fn now(&self) -> Now {
+            Now { boot: *lock(&self.0), wall: Duration::ZERO }
+        }
+
+        fn boot_id(&self) -> String {
+            "this boot".to_owned()
+        }
+    }
+
+    #[test]
+    fn roles_are_read_until_their_file_cannot_have_changed_unseen_whatever_the_time_of_day() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, clock) = (dir.path().join("roles"), Arc::new(Behind::default()));
+        file::replace(&path, b"jane:viewer\nbob:nonsense\n").unwrap();
+        let settings = Settings { state_dir: dir.path().to_owned(), ..Settings::default() };
+        let guard = Guard::new(settings, Arc::new(Forbidden), clock.clone()).unwrap();
+        let mut reads = 0;
+        for _ in 0..10 {
+            if guard.has_other_roles() {
+                guard.read_roles_and_judge();
+                reads += 1;
+            }
+            *lock(&clock.0) += Duration::from_secs(1);
+        }
+        assert_eq!((reads, guard.role("jane"), guard.role("admin")), (3, Role::Viewer, Role::Admin));
+        file::replace(&path, b"admin:viewer\n").unwrap();
+        assert!(guard.has_other_roles());
+        guard.read_roles_and_judge();
+        assert_eq!(guard.role("admin"), Role::Viewer);
+    }
+
+    #[test]
+    fn roles_that_could_not_be_read_are_tried_again_although_the_file_is_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(Behind::default());
+        std::fs::create_dir(dir.path().join("roles")).unwrap();
+        let settings = Settings { state_dir: dir.path().to_owned(), ..Settings::default() };
+        let guard = Guard::new(settings, Arc::new(Forbidden), clock.clone()).unwrap();
+        for _ in 0..10 {
+            assert!(guard.has_other_roles());
+            guard.read_roles_and_judge();
+            assert_eq!(guard.role("admin"), Role::Viewer);
+            *lock(&clock.0) += Duration::from_secs(1);
+        }
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     keeper,
     role::Role,
     service::Service,
-    session::{Session, SessionEnd},
+    session::{Kind, Session, SessionEnd},
     syntax,
 };
 
@@ -49,8 +49,7 @@ impl Auth {
     ) -> Result<(Self, JoinHandle<()>), Error> {
         let guard = Arc::new(Guard::new(settings, service, clock)?);
         // Passwords may have been changed while nobody looked.
-        guard.judge_sessions();
-        guard.read_roles();
+        guard.read_roles_and_judge();
         let task = tokio::spawn(keeper::keep(Arc::clone(&guard), stop));
         Ok((Self(Mode::Guarded(guard)), task))
     }
@@ -67,13 +66,11 @@ impl Auth {
     /// # Errors
     /// Every [`Denied`].
     pub async fn authorize(&self, shown: &Presented<'_>, from: Option<IpAddr>) -> Result<Access, Denied> {
-        if !self.enabled() {
-            return Ok(Access::Open);
-        }
+        let Mode::Guarded(guard) = &self.0 else { return Ok(Access::Open) };
         match credentials(shown)? {
             Carrier::Password { user, passwd, via } => {
-                let Allowed { user } = self.check_password(&user, &passwd, from).await?;
-                Ok(Access::Password { user, via })
+                let (Allowed { user }, right) = guard.check_password(&user, &passwd, from).await?;
+                Ok(Access::Password { user, via, right })
             }
             Carrier::Token(token) => Ok(Access::Session(self.check_token(&token)?)),
             Carrier::Bearer(text) => self.check_api_token(&text),
@@ -94,7 +91,7 @@ impl Auth {
     ) -> Result<Allowed, Denied> {
         match &self.0 {
             Mode::Open => Ok(Allowed { user: user.trim().to_owned() }),
-            Mode::Guarded(guard) => guard.check_password(user, passwd, from).await,
+            Mode::Guarded(guard) => Ok(guard.check_password(user, passwd, from).await?.0),
         }
     }
 
@@ -113,10 +110,28 @@ impl Auth {
         let Mode::Guarded(guard) = &self.0 else { return Ok(Login::NotNeeded) };
         let user = syntax::user(user)?;
         let made_from = guard.check_anew(user, passwd, from).await?;
-        let (token, change) = guard.open_session(user, made_from, expire)?;
+        let (token, change) = guard.open_session(user, made_from, (Kind::Person, expire))?;
         if let Err(error) = guard.settle(change).await {
             log::warn!("The login of {user} will not outlive a restart: {error}");
         }
+        Ok(Login::Session(token))
+    }
+
+    /// As [`Auth::login`], for a program: the session ends when it is not used for [`PROGRAM_IDLE`](crate::PROGRAM_IDLE),
+    /// or with the daemon. It costs the disk nothing, and pushes out no person's session.
+    ///
+    /// # Errors
+    /// As [`Auth::check_password`].
+    pub async fn login_program(
+        &self,
+        user: &str,
+        passwd: &str,
+        from: Option<IpAddr>,
+    ) -> Result<Login, Denied> {
+        let Mode::Guarded(guard) = &self.0 else { return Ok(Login::NotNeeded) };
+        let user = syntax::user(user)?;
+        let made_from = guard.check_anew(user, passwd, from).await?;
+        let (token, _) = guard.open_session(user, made_from, (Kind::Program, Duration::ZERO))?;
         Ok(Login::Session(token))
     }
 
@@ -221,9 +236,13 @@ impl Auth {
         self.role(access) >= role && access.reaches(subsystem)
     }
 
-    /// What who passes by this right may do. Ask anew for each thing somebody does: roles change while sockets are open.
+    /// What who passes by this right may do; the least, once it has ended. Ask anew for each thing somebody does: roles
+    /// change while sockets are open.
     #[must_use]
     pub fn role(&self, access: &Access) -> Role {
+        if access.has_ended() {
+            return Role::Viewer;
+        }
         match (&self.0, access) {
             (Mode::Open, _) | (_, Access::Open | Access::Peer(_)) => Role::Admin,
             (Mode::Guarded(guard), Access::Password { user, .. }) => guard.role(user),

@@ -72,6 +72,7 @@ pub(crate) async fn keep(guard: Arc<Guard>, stop: CancellationToken) {
         judge(&guard, &stop),
         save_sessions(&guard, &stop),
         save_throttle(&guard, &stop),
+        guard.tokens.expire(&*guard.clock, &stop),
         guard.tokens.keep(&*guard.clock, &stop),
     );
 }
@@ -88,15 +89,16 @@ async fn expire(guard: &Guard, stop: &CancellationToken) {
     }
 }
 
-/// Sessions whose password was changed end; roles that were changed count.
+/// Sessions and rights whose password was changed end; roles that were changed count.
 async fn judge(guard: &Arc<Guard>, stop: &CancellationToken) {
     while stop.run_until_cancelled(tokio::time::sleep(JUDGE_EVERY)).await.is_some() {
         // Looking at one file costs less than a thread that does so.
-        guard.read_roles();
-        if guard.has_sessions() {
+        let (roles, somebody) = (guard.has_other_roles(), guard.has_somebody());
+        if roles || somebody {
             let guard = Arc::clone(guard);
+            let work = move || if roles { guard.read_roles_and_judge() } else { guard.judge() };
             // A panic in it would be one of the service's: the next second is another try.
-            let _ = tokio::task::spawn_blocking(move || guard.judge_sessions()).await;
+            let _ = tokio::task::spawn_blocking(work).await;
         }
     }
 }

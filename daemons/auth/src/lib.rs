@@ -17,8 +17,9 @@
 //! - Sessions and counters survive a restart of the daemon: both lie in the state directory, tokens only as hashes.
 //!   A login or logout is on the disk before it is answered, so that a kill right after neither throws out who came in
 //!   nor lets in again who left; counters follow within seconds.
-//! - A session ends when its password is changed or its user removed; the files are looked at every second
-//!   (module `origin`).
+//! - A session ends when its password is changed or its user removed, and so does what was opened by a password in a
+//!   header ([`Right`]); the files are looked at every second (module `origin`).
+//! - Sessions of programs ([`Auth::login_program`]) lie in memory only, and end when they are not used.
 //! - Programs may show an API token instead ([`api_token`]), with a role and an end of its own.
 //! - An unknown user costs the same time as a known one.
 //!
@@ -43,6 +44,7 @@ mod keeper;
 mod ledger;
 mod origin;
 mod peer;
+mod right;
 mod role;
 mod service;
 mod session;
@@ -58,8 +60,9 @@ pub use error::{Denied, Error};
 pub use guard::Settings;
 pub use handle::{Auth, Hold};
 pub use peer::{Accounts, Group, PeerRules, SystemAccounts};
+pub use right::Right;
 pub use role::{Role, Roles, UnknownRole};
 pub use service::{Credential, Forbidden, Htpasswd, Service, Split};
-pub use session::{Session, SessionEnd, Token};
+pub use session::{PROGRAM_IDLE, Session, SessionEnd, Token};
 pub use syntax::Invalid;
 pub use throttle::{Limits, Net};

@@ -96,8 +96,12 @@ impl Roles {
     /// # Errors
     /// [`Error::Read`].
     pub fn read(path: &Path, others: Role) -> Result<Self, Error> {
-        let text = file::read_if_there(path, MAX_BYTES)?;
-        Ok(text.map_or(Self::all(others), |text| Self::parse(&text, others)))
+        Ok(Self::parse(&Self::text(path)?, others))
+    }
+
+    /// The text of the file; none at all of one that is not there.
+    pub(crate) fn text(path: &Path) -> Result<String, Error> {
+        Ok(file::read_if_there(path, MAX_BYTES)?.unwrap_or_default())
     }
 
     /// Replaces the file as a whole, mode 0600.

@@ -1,6 +1,9 @@
 //! Sessions: tokens, lifetimes, and who is told when one ends. A pure machine: time is an argument.
 //!
 //! Tokens are known by their SHA-256 only, in memory as on disk: 256 random bits need no salt.
+//!
+//! Programs that log in anew each time they come, and never out, have sessions of another kind: these end when they are not
+//! used, are never written down, and give way among themselves, so that no person's is pushed out.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -19,6 +22,20 @@ use crate::{
 };
 
 type Hash = [u8; 32];
+
+/// How long a program's session lasts without being used.
+pub const PROGRAM_IDLE: Duration = Duration::from_mins(30);
+/// Programs' sessions of one user; the one that was not used for longest gives way.
+const PROGRAMS: usize = 32;
+
+/// Whose use a session is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It lasts as long as the settings and the client want.
+    Person,
+    /// It lasts while it is used.
+    Program,
+}
 
 /// A new session's token: 64 lower-case hex digits. Shown once, to the client.
 #[derive(Clone, PartialEq, Eq)]
@@ -95,6 +112,8 @@ pub struct SessionEnd {
 struct Entry {
     id: u64,
     user: Arc<str>,
+    /// The last moment, in milliseconds since boot, of one that is put off by using it; `None` = of a person.
+    latest: Option<i64>,
     /// Milliseconds; `None` = without end.
     lifetime: Option<i64>,
     /// Milliseconds since boot; `None` = never.
@@ -110,7 +129,19 @@ impl Entry {
     /// Not yet looked at.
     fn new(user: Arc<str>, lifetime: Option<i64>, deadline: Option<i64>) -> Self {
         let ended = CancellationToken::new();
-        Self { id: 0, user, lifetime, deadline, holds: 0, ended, fingerprint: None, seen: Seen::Never }
+        let (id, holds, latest) = (0, 0, None);
+        Self { id, user, latest, lifetime, deadline, holds, ended, fingerprint: None, seen: Seen::Never }
+    }
+
+    fn kind(&self) -> Kind {
+        if self.latest.is_some() { Kind::Program } else { Kind::Person }
+    }
+
+    /// It is used.
+    fn touch(&mut self, now: i64) {
+        if let (Some(latest), Some(idle)) = (self.latest, self.lifetime) {
+            self.deadline = Some(now.saturating_add(idle).min(latest));
+        }
     }
 
     fn shown(&self, hash: Hash) -> Session {
@@ -177,24 +208,35 @@ impl Sessions {
         self.changes
     }
 
-    /// A new session; the user's oldest give way when there are too many.
+    /// A new session; the user's oldest of the kind give way when there are too many.
     pub(crate) fn open(
         &mut self,
         token: &Token,
         user: &str,
         (origin, seen): (Origin, Seen),
-        lifetime: Option<Duration>,
+        (kind, lifetime): (Kind, Option<Duration>),
         now: i64,
     ) -> Vec<SessionEnd> {
-        let mut own: Vec<(u64, Hash)> =
-            self.entries.iter().filter(|(_, e)| &*e.user == user).map(|(hash, e)| (e.id, *hash)).collect();
-        own.sort_unstable_by_key(|(id, _)| *id);
-        let excess = (own.len() + 1).saturating_sub(self.per_user);
+        let most = match kind {
+            Kind::Person => self.per_user,
+            Kind::Program => PROGRAMS,
+        };
+        let own = self.entries.iter().filter(|(_, entry)| &*entry.user == user && entry.kind() == kind);
+        let age = |entry: &Entry| (entry.deadline.filter(|_| kind == Kind::Program), entry.id);
+        let mut own: Vec<_> = own.map(|(hash, entry)| (age(entry), *hash)).collect();
+        own.sort_unstable_by_key(|(age, _)| *age);
+        let excess = (own.len() + 1).saturating_sub(most);
         let ended = own.iter().take(excess).filter_map(|(_, hash)| self.end(hash)).collect();
         let lifetime = lifetime.map(millis);
         let deadline = lifetime.map(|ms| now.saturating_add(ms));
-        let entry =
+        let mut entry =
             Entry { fingerprint: origin.fingerprint(), seen, ..Entry::new(user.into(), lifetime, deadline) };
+        if kind == Kind::Program {
+            entry.latest = Some(deadline.unwrap_or(i64::MAX));
+            let idle = millis(PROGRAM_IDLE);
+            entry.lifetime = Some(lifetime.map_or(idle, |lifetime| lifetime.min(idle)));
+            entry.touch(now);
+        }
         self.insert(hash(token.as_str()), entry);
         ended
     }
@@ -202,22 +244,31 @@ impl Sessions {
     fn insert(&mut self, hash: Hash, entry: Entry) {
         let entry = Entry { id: self.next_id, ..entry };
         self.next_id += 1;
-        self.changes += 1;
+        self.changed(entry.kind());
         self.entries.insert(hash, entry);
+    }
+
+    /// Programs' sessions are not written down.
+    fn changed(&mut self, kind: Kind) {
+        self.changes += u64::from(kind == Kind::Person);
     }
 
     fn end(&mut self, hash: &Hash) -> Option<SessionEnd> {
         let entry = self.entries.remove(hash)?;
-        self.changes += 1;
+        self.changed(entry.kind());
         entry.ended.cancel();
         Some(SessionEnd { id: entry.id, user: entry.user })
     }
 
-    /// The session of a token, unless it is unknown or over.
-    pub(crate) fn find(&self, token: &str, now: i64) -> Option<Session> {
+    /// The session of a token, unless it is unknown or over. This is a use of it.
+    pub(crate) fn find(&mut self, token: &str, now: i64) -> Option<Session> {
         let hash = hash(token);
-        let entry = self.entries.get(&hash)?;
-        (!self.is_over(entry, now)).then(|| entry.shown(hash))
+        if self.is_over(self.entries.get(&hash)?, now) {
+            return None;
+        }
+        let entry = self.entries.get_mut(&hash)?;
+        entry.touch(now);
+        Some(entry.shown(hash))
     }
 
     /// Every session that is not over, the oldest first.
@@ -234,7 +285,7 @@ impl Sessions {
     }
 
     fn is_over(&self, entry: &Entry, now: i64) -> bool {
-        let held = self.extend && entry.holds > 0;
+        let held = self.extend && entry.holds > 0 && entry.kind() == Kind::Person;
         !held && entry.deadline.is_some_and(|deadline| deadline <= now)
     }
 
@@ -242,7 +293,8 @@ impl Sessions {
     pub(crate) fn hold(&mut self, hash: &Hash) {
         if let Some(entry) = self.entries.get_mut(hash) {
             entry.holds = entry.holds.saturating_add(1);
-            self.changes += 1;
+            let kind = entry.kind();
+            self.changed(kind);
         }
     }
 
@@ -251,10 +303,11 @@ impl Sessions {
         let extend = self.extend;
         let Some(entry) = self.entries.get_mut(hash) else { return };
         entry.holds = entry.holds.saturating_sub(1);
-        self.changes += 1;
-        if extend && entry.holds == 0 {
+        let kind = entry.kind();
+        if extend && entry.holds == 0 && kind == Kind::Person {
             entry.deadline = entry.lifetime.map(|ms| now.saturating_add(ms));
         }
+        self.changed(kind);
     }
 
     /// Ends every session of a user.
@@ -293,12 +346,14 @@ impl Sessions {
 
     /// When the next session ends if nothing happens.
     pub(crate) fn next_deadline(&self) -> Option<i64> {
-        let waiting = |entry: &&Entry| !(self.extend && entry.holds > 0);
+        let held = |entry: &Entry| self.extend && entry.holds > 0 && entry.kind() == Kind::Person;
+        let waiting = |entry: &&Entry| !held(entry);
         self.entries.values().filter(waiting).filter_map(|entry| entry.deadline).min()
     }
 
     pub(crate) fn save(&self, now: i64) -> Vec<SavedSession> {
-        let mut all: Vec<(&Hash, &Entry)> = self.entries.iter().collect();
+        let mut all: Vec<(&Hash, &Entry)> =
+            self.entries.iter().filter(|(_, entry)| entry.kind() == Kind::Person).collect();
         all.sort_unstable_by_key(|(_, entry)| entry.id);
         let saved = |(hash, entry): (&Hash, &Entry)| {
             let held = self.extend && entry.holds > 0;
@@ -355,7 +410,7 @@ mod tests {
 
     fn opened(sessions: &mut Sessions, user: &str, lifetime: Option<Duration>, now: i64) -> Token {
         let token = Token::generate().unwrap();
-        sessions.open(&token, user, MADE, lifetime, now);
+        sessions.open(&token, user, MADE, (Kind::Person, lifetime), now);
         token
     }
 
@@ -387,6 +442,49 @@ mod tests {
         assert_eq!(sessions.expire(2_999), []);
         assert_eq!(sessions.expire(3_000).len(), 1);
         assert_eq!(sessions.next_deadline(), None);
+    }
+
+    fn program(sessions: &mut Sessions, lifetime: Option<Duration>, now: i64) -> Token {
+        let token = Token::generate().unwrap();
+        sessions.open(&token, "admin", MADE, (Kind::Program, lifetime), now);
+        token
+    }
+
+    #[test]
+    fn a_program_s_session_ends_when_it_is_not_used_and_at_its_last_moment() {
+        let mut sessions = Sessions::new(10, true);
+        let idle = millis(PROGRAM_IDLE);
+        let (used, left) = (program(&mut sessions, None, 0), program(&mut sessions, None, 0));
+        let limited = program(&mut sessions, Some(PROGRAM_IDLE * 2), 0);
+        for step in 1..10 {
+            let now = step * (idle - 1);
+            assert!(sessions.find(used.as_str(), now).is_some());
+            assert_eq!(sessions.find(limited.as_str(), now).is_some(), step < 3, "{step}");
+        }
+        assert!(sessions.find(left.as_str(), idle).is_none());
+        let hash = sessions.find(used.as_str(), 9 * (idle - 1)).unwrap().hash;
+        sessions.hold(&hash);
+        assert!(sessions.find(used.as_str(), 10 * idle).is_none(), "a socket is no use");
+    }
+
+    #[test]
+    fn programs_push_out_one_another_and_no_person_and_are_not_written_down() {
+        let mut sessions = Sessions::new(2, false);
+        let person = opened(&mut sessions, "admin", None, 0);
+        let changes = sessions.changes();
+        let first = program(&mut sessions, None, 0);
+        let second = program(&mut sessions, None, 1);
+        assert!(sessions.find(first.as_str(), 2).is_some());
+        for number in 0..PROGRAMS - 1 {
+            program(&mut sessions, None, 3 + i64::try_from(number).unwrap());
+        }
+        assert!(sessions.find(second.as_str(), 100).is_none(), "it was not used for longest");
+        for alive in [&person, &first] {
+            assert!(sessions.find(alive.as_str(), 100).is_some());
+        }
+        assert_eq!((sessions.changes(), sessions.save(100).len()), (changes, 1));
+        assert_eq!(sessions.all(100).len(), 1 + PROGRAMS);
+        assert_eq!(sessions.logout("admin").len(), 1 + PROGRAMS);
     }
 
     #[test]
@@ -482,7 +580,7 @@ mod tests {
             let mut sessions = Sessions::new(10, false);
             let open = |sessions: &mut Sessions, user: &str| {
                 let token = Token::generate().unwrap();
-                sessions.open(&token, user, (made, Seen::Never), None, 0);
+                sessions.open(&token, user, (made, Seen::Never), (Kind::Person, None), 0);
                 token
             };
             let (one, other) = (open(&mut sessions, "admin"), open(&mut sessions, "jane"));
@@ -514,7 +612,7 @@ mod tests {
         let text = serde_json::to_string(&before.save(10_000)).unwrap();
         assert!(!text.contains(endless.as_str()), "the file knows hashes only");
         assert_eq!(reopened(&before, 0, 0, 0, true).save(0), before.save(0), "fingerprints too");
-        let after = reopened(&before, 10_000, 500, 20_000, false);
+        let mut after = reopened(&before, 10_000, 500, 20_000, false);
         assert!(after.find(endless.as_str(), i64::MAX).is_some());
         assert!(after.find(short.as_str(), 500 + 29_999).is_some());
         assert!(after.find(short.as_str(), 500 + 30_000).is_none());
@@ -527,7 +625,7 @@ mod tests {
         let token = opened(&mut before, "admin", secs(60), 0);
         let hash = before.find(token.as_str(), 0).unwrap().hash;
         before.hold(&hash);
-        let after = reopened(&before, 0, 500_000, 500_000, true);
+        let mut after = reopened(&before, 0, 500_000, 500_000, true);
         assert!(
             after.find(token.as_str(), 559_999).is_some() && after.find(token.as_str(), 560_000).is_none()
         );
@@ -548,7 +646,7 @@ mod tests {
                 match (step, found) {
                     (0, _) => {
                         let token = Token::generate().unwrap();
-                        for end in sessions.open(&token, &user, MADE, secs(lifetime), now) {
+                        for end in sessions.open(&token, &user, MADE, (Kind::Person, secs(lifetime)), now) {
                             seen.remove(&end.id);
                         }
                         let session = sessions.find(token.as_str(), now).unwrap();

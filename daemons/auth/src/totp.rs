@@ -69,13 +69,15 @@ impl Factor {
 pub struct Own(BTreeMap<String, String>);
 
 impl Own {
-    /// Reads the file; one that is not there is of nobody. The last line of a user counts.
+    /// Reads the file; one that is not there is of nobody. The last line of a user counts. A line that is damaged is a bad
+    /// secret of its user, if it still says whose.
     ///
     /// # Errors
-    /// [`Error::Read`].
+    /// [`Error::Read`], also for a file that is too long: who stands behind its end cannot be told from who has no secret.
     pub fn read(path: &Path) -> Result<Self, Error> {
         const LONGEST: u64 = 1 << 20;
-        let text = file::read_if_there(path, LONGEST)?.unwrap_or_default();
+        let bytes = file::bytes_if_there(path, LONGEST)?.unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
         let lines = text.lines().filter_map(|line| line.split_once(':'));
         Ok(Self(lines.map(|(user, secret)| (user.trim().to_owned(), secret.trim().to_owned())).collect()))
     }
@@ -296,6 +298,9 @@ mod tests {
         assert!(code("bob").is_some_and(|code| code != "287082"));
         file::replace(&own, b"jane:not base32!").unwrap();
         assert!(matches!(Factor::of("jane", &own, &shared), Err(Error::BadSecret { .. })));
+        assert!(Factor::of("bob", &own, &shared).is_ok());
+        file::replace(&own, b"jane:GEZD\xff\xfe\n\xff\xff\xff\nbob").unwrap();
+        assert!(matches!(Factor::of("jane", &own, &shared), Err(Error::BadSecret { .. })), "damaged");
         assert!(Factor::of("bob", &own, &shared).is_ok());
     }
 

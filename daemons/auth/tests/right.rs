@@ -87,6 +87,39 @@ async fn everybody_is_an_admin_until_a_file_says_otherwise_also_while_they_are_i
 }
 
 #[tokio::test]
+async fn what_was_opened_by_a_password_ends_with_it_and_may_do_the_least_from_then_on() {
+    let dir = tempfile::tempdir().unwrap();
+    file::replace(&dir.path().join("roles"), b"jane:operator\n").unwrap();
+    let house = start(dir.path(), Role::Admin);
+    let (admin, jane) =
+        (house.enters("admin", "admin").await.unwrap(), house.enters("jane", "jane").await.unwrap());
+    // Out of memory, the second time.
+    let again = house.enters("jane", "jane").await.unwrap();
+    assert_eq!(house.auth.role(&jane), Role::Operator);
+    let path = dir.path().join("htpasswd");
+    let mut entries = Entries::read(&path).unwrap();
+    entries.set("jane", "other").unwrap();
+    entries.write(&path).unwrap();
+    timeout(PATIENCE, async { tokio::join!(jane.ended(), again.ended()) }).await.unwrap();
+    assert_eq!((house.auth.role(&jane), house.auth.role(&again)), (Role::Viewer, Role::Viewer));
+    assert!(!admin.has_ended() && house.auth.role(&admin) == Role::Admin);
+
+    let jane = house.enters("jane", "other").await.unwrap();
+    // Gone, and tidied up behind: at no moment an administrator by being in no line.
+    entries.del("jane").unwrap();
+    entries.write(&path).unwrap();
+    file::replace(&dir.path().join("roles"), b"").unwrap();
+    let begin = std::time::Instant::now();
+    while !jane.has_ended() {
+        assert_ne!(house.auth.role(&jane), Role::Admin);
+        assert!(begin.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(house.auth.role(&jane), Role::Viewer);
+    house.stop().await;
+}
+
+#[tokio::test]
 async fn a_role_counts_from_the_first_moment_and_the_settings_say_whose_role_nobody_wrote_down() {
     let dir = tempfile::tempdir().unwrap();
     file::replace(&dir.path().join("roles"), b"admin:admin\n").unwrap();
