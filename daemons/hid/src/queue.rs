@@ -156,8 +156,14 @@ impl Queue {
     }
 
     /// Queues an event once there is room, and waits until it is done. If there were more clears than `clears` when
-    /// its turn to be queued comes, it is not queued at all.
-    pub(crate) async fn push_and_wait(&self, event: Event, clears: u64, now: Instant) -> Fate {
+    /// its turn to be queued comes, it is not queued at all. `queued` becomes true when it is, for who does not wait to the end.
+    pub(crate) async fn push_and_wait(
+        &self,
+        event: Event,
+        clears: u64,
+        now: Instant,
+        queued: &mut bool,
+    ) -> Fate {
         let (sender, done) = oneshot::channel();
         let mut entry = Some(Entry::Event(event.bounded(), Some(sender)));
         let refused = self
@@ -173,6 +179,7 @@ impl Queue {
                 }
                 inner.last_event = now;
                 entry.take().into_iter().for_each(|entry| inner.accept(entry));
+                *queued = true;
                 Some(None)
             })
             .await;

@@ -11,7 +11,7 @@ use crate::{Event, Hid};
 /// Before each event of a shortcut, so that no host misses one.
 const SHORTCUT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long a host may take to show that Caps Lock is on again.
+/// How long a host may take to show that Caps Lock was switched.
 const LIGHT_PATIENCE: Duration = Duration::from_millis(300);
 
 /// How a text went.
@@ -31,7 +31,7 @@ impl Hid {
     /// future dropped half-way releases what it holds.
     ///
     /// Where the host's light says that Caps Lock is on, it is switched off for the text and on again behind it; not after a
-    /// reset.
+    /// reset. Where the light stays on, Shift is pressed: some hosts are set to that.
     pub async fn print(&self, text: &str, keymap: &Keymap, delay: Duration) -> Printed {
         let mut hands = Hands::new(&self.shared.queue);
         let _turn = self.shared.printing.lock().await;
@@ -39,13 +39,18 @@ impl Hid {
         let result = async {
             if let Some(caps) = caps {
                 hands.toggle(caps, delay).await?;
+                if !self.wait_for_caps_lock(false).await {
+                    // A host on which Shift switches it off, and the key itself does not. On any other a Shift is nothing.
+                    hands.tap(Key::SHIFT_LEFT, delay).await?;
+                }
             }
             for stroke in Strokes::new(text, keymap) {
                 hands.strike(stroke, delay).await?;
             }
             if let Some(caps) = hands.toggled {
                 hands.toggle(caps, delay).await?;
-                self.wait_for_caps_lock().await;
+                // So that the next text does not find the light still off.
+                self.wait_for_caps_lock(true).await;
             }
             Ok(())
         };
@@ -59,12 +64,12 @@ impl Hid {
         keymap.caps_lock().filter(|_| is_on)
     }
 
-    /// So that the next text does not find the light still off.
-    async fn wait_for_caps_lock(&self) {
+    /// Waits until the host shows that Caps Lock is on, or off; false when it does not. One that is gone, or shows no lights
+    /// any more, is not waited for.
+    async fn wait_for_caps_lock(&self, on: bool) -> bool {
         let mut state = self.subscribe();
-        let lit = state.wait_for(|state| state.keyboard.leds.caps);
-        // A host that is gone, or shows no lights any more, is not waited for.
-        let _ = timeout(LIGHT_PATIENCE, lit).await;
+        let shown = state.wait_for(|state| state.keyboard.leds.caps == on);
+        timeout(LIGHT_PATIENCE, shown).await.is_ok()
     }
 
     /// Presses keys in order and releases them in reverse, with 50 ms before each; one shortcut at a time. Ignored
@@ -93,6 +98,10 @@ struct Hands<'a> {
     held: Vec<Key>,
     /// The strokes that switch Caps Lock on again, while it is off for the text.
     toggled: Option<Binding>,
+    /// What `toggled` becomes with the stroke that is under way.
+    toggling: Option<Option<Binding>>,
+    /// That stroke can not be taken back.
+    queued: bool,
     clears: u64,
     resets: u64,
 }
@@ -100,16 +109,34 @@ struct Hands<'a> {
 impl<'a> Hands<'a> {
     /// From here on clears and resets count, also while the turn has not come.
     fn new(queue: &'a Queue) -> Self {
-        Self { queue, held: Vec::new(), toggled: None, clears: queue.clears(), resets: queue.resets() }
+        let (clears, resets) = (queue.clears(), queue.resets());
+        Self { queue, held: Vec::new(), toggled: None, toggling: None, queued: false, clears, resets }
     }
 
     /// Switches Caps Lock, and remembers whether it is to be switched back.
     async fn toggle(&mut self, caps: Binding, delay: Duration) -> Result<(), Interrupted> {
         for (stroke, switches) in toggling(caps) {
-            self.strike(stroke, delay).await?;
             if switches {
-                self.toggled = if self.toggled.is_none() { Some(caps) } else { None };
+                // Before it is queued: a future dropped while it waits has to know whether it was.
+                self.queued = false;
+                self.toggling = Some(if self.toggled.is_none() { Some(caps) } else { None });
             }
+            self.strike(stroke, delay).await?;
+            self.settle();
+        }
+        Ok(())
+    }
+
+    /// Caps Lock is as the stroke under way makes it, if that was queued.
+    fn settle(&mut self) {
+        if let Some(toggled) = self.toggling.take().filter(|_| self.queued) {
+            self.toggled = toggled;
+        }
+    }
+
+    async fn tap(&mut self, key: Key, delay: Duration) -> Result<(), Interrupted> {
+        for pressed in [true, false] {
+            self.strike(Stroke { key, pressed }, delay).await?;
         }
         Ok(())
     }
@@ -131,18 +158,22 @@ impl<'a> Hands<'a> {
     }
 
     async fn queue_stroke(&mut self, stroke: Stroke) -> Result<(), Interrupted> {
+        let Stroke { key, pressed } = stroke;
         loop {
-            match self.send(stroke.key, stroke.pressed).await {
+            let event = Event::Key { key, pressed, finish: false };
+            let waits = self.queue.push_and_wait(event, self.clears, Instant::now(), &mut self.queued);
+            match waits.await {
                 Fate::Done => return Ok(()),
                 Fate::Closed => return Err(Interrupted),
                 Fate::Cleared(clears) => {
+                    self.queued = false;
                     // A reset is a clear, too. One that comes after this look is noticed as the next clear.
                     if self.queue.resets() != self.resets {
                         return Err(Interrupted);
                     }
                     self.clears = clears;
-                    self.hold_again(stroke.key).await;
-                    if !stroke.pressed {
+                    self.hold_again(key).await;
+                    if !pressed {
                         // The clear released it.
                         return Ok(());
                     }
@@ -153,22 +184,20 @@ impl<'a> Hands<'a> {
 
     /// Presses what was held before the clear, but for the key that is being struck.
     async fn hold_again(&mut self, but: Key) {
-        for key in self.held.clone() {
+        for key in self.held.clone().into_iter().filter(|key| *key != but) {
+            let event = Event::Key { key, pressed: true, finish: false };
+            let fate = self.queue.push_and_wait(event, self.clears, Instant::now(), &mut false).await;
             // Another clear meanwhile is noticed with the next stroke, which starts over.
-            if key != but && self.send(key, true).await != Fate::Done {
+            if fate != Fate::Done {
                 return;
             }
         }
-    }
-
-    async fn send(&self, key: Key, pressed: bool) -> Fate {
-        let event = Event::Key { key, pressed, finish: false };
-        self.queue.push_and_wait(event, self.clears, Instant::now()).await
     }
 }
 
 impl Drop for Hands<'_> {
     fn drop(&mut self) {
+        self.settle();
         let push = |key, pressed| self.queue.push(Event::Key { key, pressed, finish: false }, Instant::now());
         for key in self.held.drain(..).rev() {
             push(key, false);

@@ -291,17 +291,53 @@ const CAPS_LOCK: u8 = 0x39;
 
 #[tokio::test]
 async fn caps_lock_is_off_for_the_text_and_on_again_behind_it() {
-    let rig = locked().await;
-    rig.hid.print("aB", Keymap::builtin(), Duration::ZERO).await;
     let tap = [keyboard(0, CAPS_LOCK), UP[0]];
     let text = [keyboard(0, 4), UP[0], keyboard(2, 0), keyboard(2, 5), keyboard(2, 0), UP[0]];
+    let rig = locked().await;
+    let switches = async {
+        rig.host.wait(1).await;
+        rig.host.set_leds(Leds::default());
+        rig.host.wait(2 + text.len() + 1).await;
+        rig.host.set_leds(Leds { caps: true, ..Leds::default() });
+    };
+    tokio::join!(rig.hid.print("aB", Keymap::builtin(), Duration::ZERO), switches);
     assert_eq!(rig.reports().await, [&tap[..], &text, &tap].concat());
     rig.hid.print("", Keymap::builtin(), Duration::ZERO).await;
     assert_eq!(rig.reports().await, [], "nothing to type, nothing to switch");
+}
+
+#[tokio::test]
+async fn where_the_light_stays_on_shift_is_pressed() {
+    let rig = locked().await;
+    let (text, shift) = ([keyboard(0, 4), UP[0]], [keyboard(2, 0), UP[0]]);
+    rig.hid.print("a", Keymap::builtin(), Duration::ZERO).await;
+    let tap = [keyboard(0, CAPS_LOCK), UP[0]];
+    assert_eq!(rig.reports().await, [&tap[..], &shift, &text, &tap].concat());
     // On a Japanese keyboard the key alone does something else.
     rig.hid.print("a", &Keymap::parse("Caps_Lock 0x3a shift\n"), Duration::ZERO).await;
     let tap = [keyboard(2, 0), keyboard(2, CAPS_LOCK), keyboard(2, 0), UP[0]];
-    assert_eq!(rig.reports().await, [&tap[..], &[keyboard(0, 4), UP[0]], &tap].concat());
+    assert_eq!(rig.reports().await, [&tap[..], &shift, &text, &tap].concat());
+}
+
+#[tokio::test]
+async fn caps_lock_stays_as_it_is_when_the_text_is_dropped_at_any_moment() {
+    // Each drop is at another step of the first tap, or of the wait behind it.
+    for steps in 0..40 {
+        let rig = locked().await;
+        let print = rig.hid.print("aa", Keymap::builtin(), Duration::ZERO);
+        {
+            let mut print = std::pin::pin!(print);
+            for _ in 0..steps {
+                if std::future::poll_fn(|cx| std::task::Poll::Ready(print.as_mut().poll(cx))).await.is_ready()
+                {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+        let taps = rig.reports().await.iter().filter(|report| **report == keyboard(0, CAPS_LOCK)).count();
+        assert!(taps.is_multiple_of(2), "after {steps} steps it was pressed {taps} times");
+    }
 }
 
 #[tokio::test]
