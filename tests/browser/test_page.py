@@ -2,40 +2,9 @@
 
 import json
 
-import pytest
 from appliance import ROOT, wait_for
-from playwright.sync_api import expect, sync_playwright
-
-SHOTS = ROOT / ".cache/screenshots"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", headless=True, args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
-def open_page(browser, appliance, **options):
-    context = browser.new_context(ignore_https_errors=True, locale=options.pop("locale", "en-US"), **options)
-    page = context.new_page()
-    page.problems = []
-    page.on("pageerror", lambda error: page.problems.append(str(error)))
-    page.goto(appliance.url + "/")
-    return page
-
-
-def sign_in(page, passwd="admin"):
-    page.get_by_label("User").fill("admin")
-    page.get_by_label("Password", exact=True).fill(passwd)
-    page.get_by_role("button", name="Sign in").click()
-
-
-def shot(page, name):
-    page.screenshot(path=SHOTS / f"{name}.png")
+from person import PHONE, fits_a_phone, open_page, see, shot, sign_in
+from playwright.sync_api import expect
 
 
 def test_a_wrong_password_is_explained(browser, pattern):
@@ -82,17 +51,12 @@ def test_every_language_has_every_text():
 
 
 def test_a_phone_can_use_it(browser, pattern):
-    page = open_page(browser, pattern, viewport={"width": 360, "height": 640})
+    page = open_page(browser, pattern, viewport=PHONE)
     sign_in(page)
     expect(page.locator("#banner")).to_be_hidden()
     shot(page, "phone-console")
     page.locator("#power > summary").click()
-    wide = page.evaluate("document.documentElement.scrollWidth")
-    assert wide <= 360, f"the page is {wide} px wide"
-    small = page.eval_on_selector_all(
-        "button, summary, select, .button", "all => all.filter(e => e.offsetParent && e.getBoundingClientRect().height < 44).map(e => e.outerHTML)"
-    )
-    assert small == []
+    fits_a_phone(page)
     shot(page, "phone")
     assert page.problems == []
     page.context.close()
@@ -113,7 +77,7 @@ def test_a_person_types_powers_and_boots_from_an_upload(browser, machine):
     page = open_page(browser, machine, viewport={"width": 1280, "height": 800})
     sign_in(page)
     expect(page.locator("#light-power")).to_have_attribute("data-look", "good")
-    page.wait_for_function("document.getElementById('picture').naturalWidth > 100 && document.getElementById('notice').hidden")
+    see(page)
     machine.wait_screen("KVM TARGET READY")
     page.locator("#stage").click()
     page.keyboard.press("Enter")

@@ -3,7 +3,7 @@
 import contextlib
 import time
 
-from appliance import ROOT
+from appliance import ROOT, wait_for
 from machine import PASSWORD, USER, patience
 from playwright.sync_api import expect, sync_playwright
 
@@ -48,7 +48,9 @@ def claim(machine, code, name, zone):
         expect(page).to_have_url(f"{machine.url}/")
         expect(page.locator("#stage")).to_be_visible()
         expect(page.locator("#banner")).to_be_hidden()
-        page.wait_for_function("document.getElementById('picture').naturalWidth > 100 && document.getElementById('notice').hidden")
+        # Playwright's own waiting evaluates a text in the page, which the page's content security policy forbids.
+        there = "document.getElementById('picture').naturalWidth > 100 && document.getElementById('notice').hidden"
+        wait_for(lambda: page.evaluate(there), "the picture", patience(120))
         width = page.evaluate("document.getElementById('picture').naturalWidth")
         shot(page, "console")
         pages = [url.removeprefix(machine.url) for url in (first, page.url)]

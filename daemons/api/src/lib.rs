@@ -48,4 +48,5 @@ pub mod switch;
 pub mod system;
 pub mod token;
 pub mod update;
+pub mod user;
 pub mod ws;

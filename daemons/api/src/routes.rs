@@ -139,6 +139,7 @@ pub fn all() -> impl Iterator<Item = &'static Entry> {
     [
         crate::claim::ROUTES,
         crate::credential::ROUTES,
+        crate::user::ROUTES,
         crate::token::ROUTES,
         crate::audit::ROUTES,
         crate::info::ROUTES,

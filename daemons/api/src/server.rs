@@ -16,6 +16,7 @@ use crate::{
     log::LogReader,
     pages, peer, prometheus, redfish, routes, streamer, switch, system,
     update::upload::Uploads,
+    user::Accounts,
     ws::{hub::Hub, session::Heartbeat},
 };
 use actix_web::{
@@ -86,6 +87,8 @@ pub struct Handles {
     pub style: Data<pages::UserStyle>,
     /// Who holds the USB gadget.
     pub supervisor: Data<Supervisor>,
+    /// Who there is.
+    pub accounts: Data<Accounts>,
     /// Whether there is an owner.
     pub claim: Data<Claim>,
     /// Says that the system was changed.
@@ -123,6 +126,7 @@ impl Handles {
             .app_data(self.stop)
             .app_data(self.style)
             .app_data(self.supervisor)
+            .app_data(self.accounts)
             .app_data(self.claim)
             .app_data(self.changed)
             .app_data(self.audit)

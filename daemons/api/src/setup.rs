@@ -28,6 +28,7 @@ use crate::{
     switch::Switch,
     system,
     update::{self, upload::Uploads},
+    user::Accounts,
     ws::{
         hub::{Empty, Hub},
         session::Heartbeat,
@@ -223,6 +224,7 @@ impl Parts {
             stop: Data::new(Stop(stop.child_token())),
             style: Data::new(UserStyle(layout.etc.join("web.css"))),
             supervisor: Data::new(Supervisor::new(&config.supervisor.unix)),
+            accounts: Data::new(accounts(config, layout)),
             claim: Data::new(start_claim(config, layout)),
             changed: Data::new(self.changed),
             uploads: Data::new(self.uploads),
@@ -262,11 +264,7 @@ fn start_auth(config: &Config, layout: &Layout, start: &mut Start<'_>) -> anyhow
     };
     let guard = auth::Settings {
         state_dir: layout.kvmd_state(),
-        role: match settings.role {
-            UserRole::Viewer => auth::Role::Viewer,
-            UserRole::Operator => auth::Role::Operator,
-            UserRole::Admin => auth::Role::Admin,
-        },
+        role: role(settings.role),
         expire: settings.expire,
         extend: settings.extend,
         totp_secret: settings.totp.secret.file.clone().unwrap_or_default(),
@@ -280,6 +278,26 @@ fn start_auth(config: &Config, layout: &Layout, start: &mut Start<'_>) -> anyhow
     let (auth, task) = Auth::start(guard, service, Arc::new(auth::clock::System), start.stop.child_token())?;
     start.keep(task);
     Ok(auth)
+}
+
+/// The role of who was given none.
+const fn role(setting: UserRole) -> auth::Role {
+    match setting {
+        UserRole::Viewer => auth::Role::Viewer,
+        UserRole::Operator => auth::Role::Operator,
+        UserRole::Admin => auth::Role::Admin,
+    }
+}
+
+fn accounts(config: &Config, layout: &Layout) -> Accounts {
+    let settings = &config.kvmd.auth;
+    Accounts {
+        users: settings.internal.file.clone(),
+        roles: layout.kvmd_state().join("roles"),
+        others: role(settings.role),
+        shared_secret: settings.totp.secret.file.clone().unwrap_or_default(),
+        own_secrets: layout.kvmd_state().join(auth::totp::OWN_SECRETS),
+    }
 }
 
 fn start_claim(config: &Config, layout: &Layout) -> Claim {

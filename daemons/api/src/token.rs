@@ -2,7 +2,7 @@
 //!
 //! | Call | Takes |
 //! |---|---|
-//! | `GET /tokens` | nothing; tells all of them, never their secrets |
+//! | `GET /tokens` | nothing; tells all of them, never their secrets, and the `scopes` that one can have |
 //! | `POST /tokens` | `name`, `role`; `expire` in seconds from now (0 or nothing: never); `scopes`, subsystems with commas between (nothing: all). The answer has the secret, this once |
 //! | `DELETE /tokens` | `id` |
 //!
@@ -40,7 +40,7 @@ pub const ROUTES: &[Entry] = &[
 
 async fn list(auth: Data<Auth>) -> Answer {
     let tokens: Vec<Value> = auth.tokens().iter().map(show).collect();
-    Ok(answer::ok(&json!({ "tokens": tokens })))
+    Ok(answer::ok(&json!({ "tokens": tokens, "scopes": known() })))
 }
 
 async fn make(request: HttpRequest, auth: Data<Auth>, query: Query) -> Answer {
@@ -84,8 +84,13 @@ fn wanted(query: &Query, who: &Who) -> Result<Wanted, Failure> {
     })
 }
 
+/// Everything that a token can be for.
+fn known() -> BTreeSet<&'static str> {
+    routes::everything().map(|(_, row)| row.subsystem()).collect()
+}
+
 fn scopes(text: &str) -> Result<BTreeSet<String>, Failure> {
-    let known: BTreeSet<&str> = routes::everything().map(|(_, row)| row.subsystem()).collect();
+    let known = known();
     let named = text.split(',').map(str::trim).filter(|scope| !scope.is_empty());
     let check = |scope: &str| {
         known.get(scope).map(|scope| (*scope).to_owned()).ok_or_else(|| {

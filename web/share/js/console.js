@@ -4,13 +4,18 @@
 import { call } from "./api.js";
 import { act, confirm } from "./dialog.js";
 import { DriveMenu } from "./drive.js";
+import { HolderMenu } from "./holder.js";
 import { load, offerLanguages, t } from "./i18n.js";
 import { bindKeyboard, bindPointer } from "./input.js";
 import { bindLights } from "./lights.js";
+import { Reader } from "./ocr.js";
 import { bindPower } from "./power.js";
+import { lookWho, may } from "./right.js";
 import { Screen } from "./screen.js";
+import { savePicture } from "./snapshot.js";
 import { Socket } from "./socket.js";
 import { Store } from "./store.js";
+import { TypingDialog } from "./typing.js";
 import { UpdateMenu } from "./update.js";
 
 /** @template {HTMLElement} T @param {string} id @returns {T} */
@@ -41,18 +46,13 @@ function bindKeyboardMenu() {
   });
   const release = /** @type {HTMLButtonElement} */ (byId("release"));
   release.addEventListener("click", () => act(release, () => call("POST", "hid/reset")));
+}
 
-  const dialog = /** @type {HTMLDialogElement} */ (byId("type-text"));
-  const text = /** @type {HTMLTextAreaElement} */ (byId("text"));
-  const type = /** @type {HTMLButtonElement} */ (byId("type"));
-  byId("open-type-text").addEventListener("click", () => dialog.showModal());
-  type.addEventListener("click", async () => {
-    await act(type, async () => {
-      await call("POST", "hid/print", { limit: 0 }, text.value);
-      text.value = "";
-      dialog.close();
-    }, { 413: "keyboard.too_long" });
-  });
+/** @param {Store} store */
+function bindScreenMenu(store) {
+  byId("fullscreen").addEventListener("click", () => byId("stage").requestFullscreen());
+  const save = /** @type {HTMLButtonElement} */ (byId("save-picture"));
+  save.addEventListener("click", () => act(save, () => savePicture(store.get("info.node").value?.host ?? ""), { 503: "video.no_signal" }));
 }
 
 function bindSystemMenu() {
@@ -62,7 +62,21 @@ function bindSystemMenu() {
     location.assign("login/");
   }));
   offerLanguages(/** @type {HTMLSelectElement} */ (byId("language")));
-  byId("fullscreen").addEventListener("click", () => byId("stage").requestFullscreen());
+}
+
+/** What the page says of who looks at it, now and when that changes. @param {Store} store */
+function bindRight(store) {
+  const show = async () => {
+    const who = await lookWho();
+    byId("stage").setAttribute("aria-label", t(may("operator") ? "video.focus" : "video.look"));
+    byId("me").textContent = t("role.me", { name: who.user ?? who.token ?? t("role.anybody"), role: t(`role.${who.role}`) });
+    store.notify("hid_holder");
+  };
+  // A role may have changed while there was no connection, or when something is refused.
+  store.watch("link", ({ state }) => void (state === "connected" && show()));
+  store.watch("input_refused", show);
+  document.addEventListener("refused", show);
+  return show();
 }
 
 await load("share");
@@ -70,17 +84,26 @@ const store = new Store();
 const socket = new Socket(store);
 const stage = byId("stage");
 const picture = /** @type {HTMLImageElement} */ (byId("picture"));
-const send = socket.send.bind(socket);
+const holder = new HolderMenu(byId("holder"), store);
+/** @param {Uint8Array<ArrayBuffer>} bytes */
+const send = (bytes) => void (holder.admits(bytes) && socket.send(bytes));
 
 bindMenus();
 bindKeyboardMenu();
+new TypingDialog(/** @type {HTMLDialogElement} */ (byId("type-text")), byId("open-type-text"), store);
+bindScreenMenu(store);
 bindSystemMenu();
 bindLights(document, store);
 bindPower(byId("power"), store);
 new DriveMenu(byId("drive"), store);
 new UpdateMenu(byId("update"), store);
 new Screen(picture, byId("notice"), store);
-bindKeyboard(stage, send);
+new Reader(/** @type {HTMLDialogElement} */ (byId("ocr")), byId("area"), picture, byId("read-text"), store);
+bindKeyboard(stage, send, {
+  may: () => may("operator"),
+  leave: () => /** @type {HTMLElement | null} */ (document.querySelector("nav summary"))?.focus(),
+});
 bindPointer(stage, picture, send);
+await bindRight(store);
 socket.open();
 stage.focus();

@@ -1,10 +1,13 @@
 // @ts-check
-// The drive menu: choose an image, show it to the target as a CD or a flash drive, upload and delete images.
+// The drive menu: choose an image, show it to the target as a CD or a flash drive, upload, fetch and delete images.
 
-import { call } from "./api.js";
-import { act, confirm, toast } from "./dialog.js";
+import { address, call, words } from "./api.js";
+import { copy } from "./copy.js";
+import { act, choose, confirm, toast } from "./dialog.js";
+import { fetchImage, probe } from "./fetching.js";
 import { t } from "./i18n.js";
-import { humanSize, upload } from "./upload.js";
+import { begunHere, Sending, there } from "./resume.js";
+import { Cancelled, humanSize, humanTime } from "./upload.js";
 
 export class DriveMenu {
   /** @param {HTMLElement} menu @param {import("./store.js").Store} store */
@@ -15,19 +18,32 @@ export class DriveMenu {
     /** @type {HTMLInputElement} */ this.rw = one("rw");
     /** @type {HTMLButtonElement} */ this.connect = one("connect");
     /** @type {HTMLButtonElement} */ this.remove = one("remove");
+    /** @type {HTMLAnchorElement} */ this.download = one("download");
     /** @type {HTMLInputElement} */ this.file = one("file");
+    /** @type {HTMLInputElement} */ this.sha256 = one("sha256");
+    /** @type {HTMLFormElement} */ this.remote = one("remote");
+    /** @type {HTMLInputElement} */ this.url = one("url");
+    /** @type {HTMLInputElement} */ this.insecure = one("insecure");
+    /** @type {HTMLButtonElement} */ this.look = one("look");
+    /** @type {HTMLElement} */ this.found = one("found");
     /** @type {HTMLButtonElement} */ this.cancel = one("cancel");
     /** @type {HTMLProgressElement} */ this.bar = one("bar");
     /** @type {HTMLElement} */ this.progress = one("progress");
+    /** @type {HTMLElement} */ this.arrived = one("arrived");
+    /** @type {HTMLInputElement} */ this.sum = one("sum");
+    /** @type {HTMLElement} */ this.unfinished = one("unfinished");
     /** @type {HTMLElement} */ this.state = one("state");
     /** @type {HTMLElement} */ this.controls = one("controls");
-    /** @type {XMLHttpRequest | null} */ this.request = null;
+    /** @type {HTMLElement} */ this.incoming = one("incoming");
+    /** Ends the transfer of ours that is on its way. @type {(() => void) | null} */
+    this.stop = null;
     this.store = store;
-    this.bind();
+    this.bindDrive();
+    this.bindTransfers(one("copy"));
     store.watch("msd", (msd) => this.show(msd));
   }
 
-  bind() {
+  bindDrive() {
     const busy = { 409: "drive.busy" };
     const params = (/** @type {any} */ control, /** @type {() => any} */ values) =>
       control.addEventListener("change", async () => {
@@ -42,45 +58,110 @@ export class DriveMenu {
       await act(this.connect, () => call("POST", "msd/set_connected", { connected }), busy);
       this.store.notify("msd");
     });
-    this.remove.addEventListener("click", async () => {
-      const image = this.image.value;
-      if (!(await confirm(t("drive.confirm_remove", { name: image }), t("drive.remove")))) return;
-      await act(this.remove, () => call("POST", "msd/remove", { image }), busy);
-      this.store.notify("msd");
-    });
-    this.cancel.addEventListener("click", () => this.request?.abort());
+    this.remove.addEventListener("click", () => this.forget(this.image.value, this.remove));
+  }
+
+  /** @param {HTMLButtonElement} copier */
+  bindTransfers(copier) {
+    this.cancel.addEventListener("click", () => this.stop?.());
     this.file.addEventListener("change", () => {
       const file = this.file.files?.[0];
       if (file) this.upload(file);
     });
+    this.look.addEventListener("click", () => this.url.reportValidity() && act(this.look, () => this.probe()));
+    this.url.addEventListener("input", () => (this.found.hidden = true));
+    this.remote.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.fetch();
+    });
+    copier.addEventListener("click", () => copy(this.sum));
+    window.addEventListener("beforeunload", (event) => this.stop && event.preventDefault());
+  }
+
+  /** @param {string} image @param {HTMLButtonElement} button */
+  async forget(image, button) {
+    if (!(await confirm(t("drive.confirm_remove", { name: image }), t("drive.remove")))) return;
+    await act(button, () => call("POST", "msd/remove", { image }), { 409: "drive.busy" });
+    this.store.notify("msd");
+  }
+
+  /** What the image should be, as typed; nothing where nothing was. */
+  expected() {
+    return this.sha256.value.trim().toLowerCase();
   }
 
   /** @param {File} file */
   async upload(file) {
+    if (!this.sha256.reportValidity()) return void (this.file.value = "");
     const name = file.name;
-    const params = new URLSearchParams({ prefix: "", image: name, remove_incomplete: "1" });
-    this.uploading(true);
+    const known = there(this.store.get("msd"), file);
+    let anew = false;
+    if (known && !begunHere(file)) {
+      const question = t("drive.go_on_question", { name, done: humanSize(known), size: humanSize(file.size) });
+      const answer = await choose(question, t("drive.go_on"), t("drive.anew"));
+      if (answer !== "ok" && answer !== "other") return void (this.file.value = "");
+      anew = answer === "other";
+    }
+    const sending = new Sending(file, {
+      progress: (progress) => this.tell(t("drive.uploading", { name, ...progress }), progress.percent),
+      waits: () => this.tell(t("drive.waits", { name })),
+    }, this.expected());
+    await this.transfer(name, () => sending.cancel(), () => sending.run(anew), "drive.uploaded", "drive.upload_failed");
+  }
+
+  async probe() {
+    const remote = await probe(this.url.value.trim(), this.insecure.checked);
+    const { status, name, size } = remote;
+    const good = status === 200 && size !== null;
+    this.found.textContent = good ? t("drive.found", { name: name ?? "?", size: humanSize(size) })
+      : status === 200 ? t("drive.found_no_size") : t("drive.found_status", { status });
+    this.found.classList.toggle("bad", !good);
+    this.found.hidden = false;
+  }
+
+  async fetch() {
+    const url = this.url.value.trim();
+    const short = url.replace(/[?#].*/, "").replace(/.*\//, "") || url;
+    const ended = new AbortController();
+    const expected = this.expected();
+    const run = async () => {
+      this.tell(t("drive.asking", { name: short }));
+      const image = await fetchImage({ url, insecure: this.insecure.checked }, (name, progress) =>
+        this.tell(t("drive.fetching", { name, ...progress }), progress.percent), ended.signal);
+      this.url.value = "";
+      this.found.hidden = true;
+      if (expected && image.sha256 !== expected) throw new Error(t("drive.other_sum", { name: image.name, sum: image.sha256 }));
+      return image;
+    };
+    await this.transfer(short, () => ended.abort(new Cancelled(t("dialog.cancelled"))), run, "drive.fetched", "drive.fetch_failed");
+  }
+
+  /** @param {string} name @param {() => void} stop @param {() => Promise<any>} run @param {string} done @param {string} failed keys of texts */
+  async transfer(name, stop, run, done, failed) {
+    this.stop = stop;
+    this.arrived.hidden = true;
+    this.show(this.store.get("msd"));
     try {
-      await upload(`msd/write?${params}`, file, (progress) => {
-        this.bar.value = progress.percent / 100;
-        this.progress.textContent = t("drive.uploading", { name, ...progress });
-      }, (request) => (this.request = request));
-      toast(t("drive.uploaded", { name }));
-      await call("POST", "msd/set_params", { image: name }).catch(() => {}); // convenience: it may be connected by now
-    } catch (/** @type {any} */ error) {
-      toast(t("drive.upload_failed", { name, detail: error.message }));
+      const image = await run();
+      toast(t(done, { name: image.name }));
+      this.sum.value = image.sha256 ?? "";
+      this.arrived.hidden = !image.sha256;
+      this.sha256.value = "";
+      await call("POST", "msd/set_params", { image: image.name }).catch(() => {}); // convenience: it may be connected by now
+    } catch (error) {
+      toast(t(failed, { name, detail: words(error) }));
     } finally {
-      this.request = null;
+      this.stop = null;
       this.file.value = "";
-      this.uploading(false);
+      this.show(this.store.get("msd"));
     }
   }
 
-  /** @param {boolean} running */
-  uploading(running) {
-    this.bar.value = 0;
-    this.bar.hidden = this.cancel.hidden = this.progress.hidden = !running;
-    this.file.disabled = running;
+  /** @param {string} text @param {number} [percent] nothing: nobody knows */
+  tell(text, percent) {
+    this.progress.textContent = text;
+    if (percent === undefined) this.bar.removeAttribute("value");
+    else this.bar.value = percent / 100;
   }
 
   /** @param {import("./store.js").State} msd */
@@ -103,6 +184,47 @@ export class DriveMenu {
     this.connect.disabled = msd.busy || (!drive.connected && !drive.image);
     this.connect.textContent = t(drive.connected ? "drive.disconnect" : "drive.connect");
     this.remove.disabled = locked || !drive.image?.removable;
+    this.download.hidden = !drive.image?.in_storage || msd.busy;
+    this.download.href = drive.image ? address("msd/read", { image: drive.image.name }) : "";
+    this.showTransfers(storage, msd.busy);
+  }
+
+  /** Ours, or somebody else's. @param {import("./store.js").State} storage @param {boolean} busy */
+  showTransfers(storage, busy) {
+    const theirs = this.stop ? null : storage.uploading;
+    const moving = Boolean(this.stop || theirs);
+    this.bar.hidden = this.progress.hidden = !moving;
+    this.cancel.hidden = !this.stop;
+    this.incoming.hidden = moving;
+    this.file.disabled = busy && !moving;
+    if (theirs) {
+      const percent = Math.floor((100 * theirs.written) / Math.max(1, theirs.size));
+      const eta = theirs.eta === null || theirs.eta === undefined ? "…" : humanTime(theirs.eta);
+      this.tell(t("drive.others_upload", { name: theirs.name, percent, speed: humanSize(theirs.speed ?? 0), eta }), percent);
+    }
+    this.listUnfinished(moving ? {} : storage.images ?? {});
+  }
+
+  /** @param {Record<string, any>} images */
+  listUnfinished(images) {
+    const open = Object.entries(images).filter(([, image]) => !image.complete);
+    const told = JSON.stringify(open);
+    // Made anew only when it changed: whoever is on a button stays there.
+    if (this.unfinished.dataset.told === told) return;
+    this.unfinished.dataset.told = told;
+    this.unfinished.hidden = open.length === 0;
+    this.unfinished.replaceChildren(...open.map(([name, image]) => {
+      const line = document.createElement("li");
+      const done = image.written ?? 0;
+      const percent = Math.floor((100 * done) / Math.max(1, image.size));
+      line.append(t(done ? "drive.unfinished" : "drive.unfinished_anew", { name, percent }));
+      const button = document.createElement("button");
+      button.textContent = t("drive.forget");
+      button.ariaLabel = `${t("drive.forget")}: ${name}`;
+      button.addEventListener("click", () => this.forget(name, button));
+      line.append(button);
+      return line;
+    }));
   }
 
   /** @param {Record<string, any>} images @param {any} selected */

@@ -33,20 +33,26 @@ const BUTTONS = ["left", "middle", "right", "up", "down"];
 const WHEEL_STEP = 5;
 const WHEEL_PIXELS = 40;
 
+/** The keys that lead out of the picture for whoever has no pointer: pressed together and let go. */
+const WAY_OUT = ["ControlLeft", "AltLeft", "ShiftLeft"];
+
 /** Send the keys pressed while `element` has the focus. Everything held is released when it loses it.
- * @param {HTMLElement} element @param {(bytes: Uint8Array<ArrayBuffer>) => void} send */
-export function bindKeyboard(element, send) {
+ * @param {HTMLElement} element @param {(bytes: Uint8Array<ArrayBuffer>) => void} send
+ * @param {{may: () => boolean, leave: () => void}} page whether keys are the target's at all, and where the focus goes */
+export function bindKeyboard(element, send, page) {
   /** @type {Set<string>} */
   const held = new Set();
+  let leaves = false;
   const release = () => {
     for (const key of held) send(keyMessage(key, false));
     held.clear();
   };
   element.addEventListener("keydown", (event) => {
-    if (!event.code) return; // a soft keyboard without key codes: the "type text" dialog is for it
+    if (!event.code || !page.may()) return; // a soft keyboard without key codes: the "type text" dialog is for it
     event.preventDefault();
     if (event.repeat) return; // the target repeats by itself
     held.add(event.code);
+    leaves = held.size === WAY_OUT.length && WAY_OUT.every((key) => held.has(key));
     send(keyMessage(event.code, true));
     // macOS reports no release of a key that is let go while the command key is down.
     if (event.metaKey && !event.code.startsWith("Meta")) {
@@ -55,10 +61,12 @@ export function bindKeyboard(element, send) {
     }
   });
   element.addEventListener("keyup", (event) => {
-    if (!event.code) return;
+    if (!event.code || !page.may()) return;
     event.preventDefault();
     held.delete(event.code);
     send(keyMessage(event.code, false));
+    if (leaves) page.leave();
+    leaves = false;
   });
   element.addEventListener("blur", release);
   document.addEventListener("visibilitychange", () => document.hidden && release());

@@ -1,7 +1,7 @@
 // @ts-check
 // The main WebSocket: state comes in, input goes out. It comes back by itself; a session that ended leads to the login page.
 
-import { leaveIfSignedOut } from "./api.js";
+import { address, leaveIfSignedOut } from "./api.js";
 
 const PING_MS = 1000;
 const MISSED_PINGS = 15;
@@ -23,13 +23,13 @@ export class Socket {
   async open() {
     this.store.set("link", { state: "connecting" });
     try {
-      const check = await fetch("api/auth/check");
-      leaveIfSignedOut(check.status);
+      const check = await fetch(address("auth/check"));
+      await leaveIfSignedOut(check.status);
       if (!check.ok) throw new Error(`HTTP ${check.status}`);
     } catch {
       return this.retry();
     }
-    const url = new URL("api/ws", location.href);
+    const url = new URL(address("ws"));
     url.protocol = url.protocol.replace("http", "ws");
     const ws = new WebSocket(url);
     ws.binaryType = "arraybuffer";

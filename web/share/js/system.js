@@ -4,6 +4,7 @@
 import { unwrap } from "./api.js";
 import { act, confirm, toast } from "./dialog.js";
 import { language, LANGUAGES, load, t, translate } from "./i18n.js";
+import { lookWho, may } from "./right.js";
 import { fillZones } from "./zones.js";
 
 /** @typedef {{name: string, fixed?: {address: string, prefix: number, gateway?: string | null, dns: string[]} | null,
@@ -41,8 +42,8 @@ function facts() {
   ];
   const node = (/** @type {string} */ tag, /** @type {string} */ text) => Object.assign(document.createElement(tag), { textContent: text });
   byId("facts").replaceChildren(...rows.filter(([, value]) => value).flatMap(([key, value]) => [node("dt", t(key)), node("dd", value)]));
-  byId("banner").hidden = !state.data_lost;
-  byId("banner").textContent = t("settings.data_lost");
+  byId("banner").hidden = !state.data_lost && may("admin");
+  byId("banner").textContent = t(state.data_lost ? "settings.data_lost" : "settings.admins");
 }
 
 function trial() {
@@ -135,6 +136,7 @@ function onClick(id, action) {
 }
 
 await load("../share");
+await lookWho();
 
 onSubmit("names", async (form) => {
   const name = form.hostname.value.trim().toLowerCase();

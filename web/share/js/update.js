@@ -87,7 +87,7 @@ export class UpdateMenu {
     this.cancel.hidden = this.bar.hidden = false;
     this.picker.hidden = this.remote.hidden = true;
     try {
-      await upload("system/update/upload", file, (progress) => {
+      await upload("system/update/upload", {}, file, (progress) => {
         this.bar.value = progress.percent;
         this.state.textContent = t("update.uploading", { name: file.name, ...progress });
       }, (request) => (this.request = request));

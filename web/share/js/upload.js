@@ -1,7 +1,7 @@
 // @ts-check
-// Sending a file to the device, with what a person wants to know meanwhile.
+// Sending a file to the device, from any byte on, with what a person wants to know meanwhile.
 
-import { leaveIfSignedOut, unwrap } from "./api.js";
+import { address, leaveIfSignedOut, unwrap } from "./api.js";
 import { t } from "./i18n.js";
 
 /** @param {number} bytes */
@@ -16,29 +16,56 @@ export function humanSize(bytes) {
 export function humanTime(seconds) {
   const whole = Math.max(0, Math.round(seconds));
   const part = (/** @type {number} */ value) => String(value).padStart(2, "0");
-  return `${Math.floor(whole / 60)}:${part(whole % 60)}`;
+  const minutes = Math.floor(whole / 60);
+  return minutes < 60 ? `${minutes}:${part(whole % 60)}` : `${Math.floor(minutes / 60)}:${part(minutes % 60)}:${part(whole % 60)}`;
 }
 
 /** @typedef {{percent: number, speed: string, eta: string}} Progress */
 
-/** Resolves when the device has the whole file.
- * @param {string} path of the API, with its parameters
- * @param {File} file @param {(progress: Progress) => void} progress @param {(request: XMLHttpRequest) => void} started */
-export function upload(path, file, progress, started) {
-  return new Promise((resolve, reject) => {
-    const began = Date.now();
-    const request = new XMLHttpRequest();
-    request.open("POST", `api/${path}`);
-    request.upload.onprogress = ({ loaded, total }) => {
-      const speed = loaded / Math.max(0.001, (Date.now() - began) / 1000);
-      progress({
-        percent: Math.floor((100 * loaded) / Math.max(1, total)),
-        speed: humanSize(speed),
-        eta: humanTime((total - loaded) / Math.max(1, speed)),
-      });
+/** How fast something goes of late, and when it is done. */
+export class Pace {
+  /** @param {number} total */
+  constructor(total) {
+    this.total = total;
+    /** @type {{at: number, done: number}[]} */
+    this.seen = [];
+  }
+
+  /** @param {number} done @param {number} [now] milliseconds @returns {Progress} */
+  at(done, now = performance.now()) {
+    const WINDOW_MS = 5000;
+    this.seen.push({ at: now, done });
+    while (this.seen.length > 2 && now - this.seen[0].at > WINDOW_MS) this.seen.shift();
+    const { at, done: before } = this.seen[0];
+    const speed = Math.max(0, done - before) / Math.max(0.001, (now - at) / 1000);
+    return {
+      percent: Math.floor((100 * done) / Math.max(1, this.total)),
+      speed: this.seen.length < 2 ? "…" : humanSize(speed),
+      eta: speed > 0 && this.seen.length > 1 ? humanTime((this.total - done) / speed) : "…",
     };
-    request.onerror = () => reject(new Error(t("status.lost")));
-    request.onabort = () => reject(new Error(t("dialog.cancel")));
+  }
+}
+
+/** The connection went away; the device may have what was sent before. */
+export class Lost extends Error {}
+
+/** Somebody wanted it to end. */
+export class Cancelled extends Error {}
+
+/** Resolves when the device has the whole file; rejects with {@link Lost}, {@link Cancelled} or what was refused.
+ * @param {string} path of the API @param {Record<string, string>} params
+ * @param {File} file @param {(progress: Progress) => void} progress @param {(request: XMLHttpRequest) => void} started
+ * @param {number} [offset] bytes that are there already: only the rest is sent */
+export function upload(path, params, file, progress, started, offset = 0) {
+  return new Promise((resolve, reject) => {
+    const pace = new Pace(file.size);
+    const request = new XMLHttpRequest();
+    request.open("POST", address(path, params));
+    if (offset > 0) request.setRequestHeader("Content-Range", `bytes ${offset}-${file.size - 1}/${file.size}`);
+    progress(pace.at(offset));
+    request.upload.onprogress = ({ loaded }) => progress(pace.at(offset + loaded));
+    request.onerror = () => reject(new Lost(t("status.lost")));
+    request.onabort = () => reject(new Cancelled(t("dialog.cancelled")));
     request.onload = () => {
       leaveIfSignedOut(request.status);
       try {
@@ -48,6 +75,6 @@ export function upload(path, file, progress, started) {
       }
     };
     started(request);
-    request.send(file);
+    request.send(offset > 0 ? file.slice(offset) : file);
   });
 }

@@ -9,6 +9,8 @@ mod http;
 #[cfg(test)]
 mod media;
 #[cfg(test)]
+mod page;
+#[cfg(test)]
 mod right;
 #[cfg(test)]
 mod socket;

@@ -42,6 +42,22 @@ fn login() -> Vec<Doc> {
             .fails_plainly(413, "The form is too long."),
         Doc::post("/auth/logout", "Ends all sessions of the user whose cookie is shown"),
         Doc::get("/auth/check", "Says whether the session, password or token is good"),
+        Doc::get("/auth/who", "Tells who asks, and what they may do").tells(object([
+            ("user", nullable(shape::text("Whose session or password it is."))),
+            ("token", nullable(shape::text("The name of the API token."))),
+            ("by", raw(json!({"type": "string", "enum": ["session", "password", "token", "unix", "open", "unknown"]}))),
+            ("role", role()),
+            ("login", shape::truth("Whether anybody has to log in here.")),
+        ])),
+        Doc::get("/users", "Lists who may come in").tells(object([(
+            "users",
+            shape::list(object([
+                ("user", shape::text("The name.")),
+                ("role", role()),
+                ("given", shape::truth("The role was given to this user; else it is that of the settings.")),
+                ("code", raw(json!({"type": "string", "enum": ["own", "shared", "none"]}))),
+            ])),
+        )])),
     ]
 }
 
