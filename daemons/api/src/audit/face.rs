@@ -7,7 +7,7 @@
 //! | `limit` | so many lines, 1 to 1000, by default 100: the first after `after`, else the last |
 //! | `follow` | 1: no page but `application/x-ndjson`, a line each, and every new one, until somebody hangs up |
 
-use super::{Book, Line, store};
+use super::{Book, Line, store::Wanted};
 use crate::{
     answer::{self, Answer},
     failure::Failure,
@@ -28,7 +28,7 @@ use std::{
     collections::VecDeque,
     time::{SystemTime, UNIX_EPOCH},
 };
-use tokio::sync::broadcast;
+use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
 /// Rows of this subsystem.
@@ -36,40 +36,20 @@ pub const ROUTES: &[Entry] = &[Entry::get("/audit", || web::to(get)).by(Role::Ad
 
 const PAGE: i64 = 100;
 const LONGEST_PAGE: i64 = 1000;
+/// Lines that are read at once for who follows.
+const WHOLE_PAGE: usize = 256;
 
-struct Wanted {
-    since: Option<f64>,
-    after: Option<u64>,
-    limit: usize,
-    follow: bool,
-}
-
-impl Wanted {
-    fn parse(query: &Query) -> Result<Self, Failure> {
-        let after = query.optional("after", |raw| check::int_at_least(raw, 0))?;
-        let limit = query.optional("limit", |raw| check::int_between(raw, 1, LONGEST_PAGE))?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let seek = query.optional("seek", check::log_seek)?.filter(|seconds| *seconds > 0);
-        Ok(Self {
-            since: seek.map(|seconds| now.as_secs_f64() - seconds as f64),
-            after: after.map(i64::unsigned_abs),
-            limit: usize::try_from(limit.unwrap_or(PAGE)).unwrap_or(1),
-            follow: query.flag("follow")?,
-        })
-    }
-
-    /// The page of all lines after `after`.
-    fn page(&self, mut lines: VecDeque<Line>) -> VecDeque<Line> {
-        let time = |line: &Line| serde_json::from_str::<Value>(&line.text).ok()?.get("time")?.as_f64();
-        if let Some(since) = self.since {
-            lines.retain(|line| time(line).is_some_and(|time| time >= since));
-        }
-        match self.after {
-            Some(_) => lines.truncate(self.limit),
-            None => drop(lines.drain(..lines.len().saturating_sub(self.limit))),
-        }
-        lines
-    }
+fn parse(query: &Query) -> Result<(Wanted, bool), Failure> {
+    let after = query.optional("after", |raw| check::int_at_least(raw, 0))?;
+    let limit = query.optional("limit", |raw| check::int_between(raw, 1, LONGEST_PAGE))?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seek = query.optional("seek", check::log_seek)?.filter(|seconds| *seconds > 0);
+    let wanted = Wanted {
+        since: seek.map(|seconds| now.as_secs_f64() - seconds as f64),
+        after: after.map(i64::unsigned_abs),
+        limit: usize::try_from(limit.unwrap_or(PAGE)).unwrap_or(1),
+    };
+    Ok((wanted, query.flag("follow")?))
 }
 
 async fn get(
@@ -79,28 +59,18 @@ async fn get(
     stop: Data<Stop>,
     query: Query,
 ) -> Answer {
-    let wanted = Wanted::parse(&query)?;
+    let (wanted, follow) = parse(&query)?;
     // Before the files are read: no line falls in between.
     let news = book.lines.subscribe();
-    let lines = wanted.page(known(&book, wanted.after.unwrap_or(0)).await?);
-    if !wanted.follow {
+    let lines = book.page(wanted).await?;
+    if !follow {
         return Ok(answer::ok(&shown(&lines, wanted.after)));
     }
-    let last = lines.back().map_or(wanted.after.unwrap_or(0), |line| line.seq);
     let access = request.extensions().get::<Access>().cloned();
-    let following = Following { lines, last, news, auth, access, stop: stop.0.clone() };
+    let book = book.get_ref().clone();
+    let following = Following::new(wanted, lines, book, news, (auth, access), stop.0.clone());
     let body = stream::unfold(following, async |mut all| Some((Ok::<_, Failure>(all.next().await?), all)));
     Ok(HttpResponse::Ok().content_type("application/x-ndjson").streaming(body))
-}
-
-/// Everything there is, on the disk and not yet.
-async fn known(book: &Book, after: u64) -> Result<VecDeque<Line>, Failure> {
-    let waiting = book.settle().await;
-    let dir = book.dir.clone();
-    let mut lines = web::block(move || store::read(&dir, after)).await.map_err(Failure::internal)?;
-    let last = lines.last().map_or(after, |line| line.seq);
-    lines.extend(waiting.into_iter().filter(|line| line.seq > last));
-    Ok(lines.into())
 }
 
 fn shown(lines: &VecDeque<Line>, after: Option<u64>) -> Value {
@@ -109,8 +79,12 @@ fn shown(lines: &VecDeque<Line>, after: Option<u64>) -> Value {
 }
 
 struct Following {
+    wanted: Wanted,
     lines: VecDeque<Line>,
     last: u64,
+    /// There may be lines in the files that are neither here nor among the news.
+    behind: bool,
+    book: Book,
     news: broadcast::Receiver<Line>,
     auth: Data<Auth>,
     access: Option<Access>,
@@ -118,68 +92,112 @@ struct Following {
 }
 
 impl Following {
-    /// The next line; none at the end, which is also that of who falls too far behind: they know where to go on.
+    fn new(
+        wanted: Wanted,
+        lines: VecDeque<Line>,
+        book: Book,
+        news: broadcast::Receiver<Line>,
+        (auth, access): (Data<Auth>, Option<Access>),
+        stop: CancellationToken,
+    ) -> Self {
+        let last = wanted.after.unwrap_or(0);
+        let behind = wanted.after.is_some() && lines.len() >= wanted.limit;
+        Self { wanted, lines, last, behind, book, news, auth, access, stop }
+    }
+
+    /// The next line; none at the end.
     async fn next(&mut self) -> Option<Bytes> {
+        let (stop, access) = (self.stop.clone(), self.access.clone());
         let ended = async {
-            match &self.access {
+            match &access {
                 Some(access) => access.ended().await,
                 None => std::future::pending().await,
             }
         };
-        let (old, last, news) = (self.lines.pop_front(), self.last, &mut self.news);
-        let next = async {
-            match old {
-                Some(line) => Some(line),
-                None => loop {
-                    let line = news.recv().await.ok()?;
-                    if line.seq > last {
-                        break Some(line);
-                    }
-                },
-            }
-        };
         let line = tokio::select! {
-            () = self.stop.cancelled() => return None,
+            () = stop.cancelled() => return None,
             () = ended => return None,
-            line = next => line?,
+            line = self.line() => line?,
         };
         // Roles change while somebody reads.
         if self.access.as_ref().is_some_and(|access| !self.auth.may(access, Role::Admin, "audit")) {
             return None;
         }
-        self.last = self.last.max(line.seq);
         Some(format!("{}\n", line.text).into())
+    }
+
+    /// From the files, a page at a time, until only news are missing; who reads slowly goes back to the files.
+    async fn line(&mut self) -> Option<Line> {
+        loop {
+            if let Some(line) = self.lines.pop_front() {
+                self.last = self.last.max(line.seq);
+                return Some(line);
+            }
+            if self.behind {
+                let wanted = Wanted { after: Some(self.last), limit: WHOLE_PAGE, ..self.wanted };
+                self.lines = self.book.page(wanted).await.ok()?;
+                self.behind = self.lines.len() >= wanted.limit;
+                continue;
+            }
+            match self.news.recv().await {
+                Ok(line) if line.seq > self.last => self.lines.push_back(line),
+                Ok(_) => {}
+                Err(RecvError::Lagged(_)) => self.behind = true,
+                Err(RecvError::Closed) => return None,
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{BEHIND, record::Record},
+        *,
+    };
 
-    fn lines(count: u64) -> VecDeque<Line> {
-        (1..=count)
-            .map(|seq| Line { seq, text: format!("{{\"seq\":{seq},\"time\":{seq}.5}}").into() })
-            .collect()
+    /// Has so many lines written. Nobody's budget ends before.
+    async fn write(book: &Book, name: &str, count: usize) {
+        for number in 0..count {
+            let mut record = Record::input();
+            record.who.user = Some(format!("{name} {}", number / 50));
+            book.take(record);
+            if number % 64 == 63 {
+                book.settle().await;
+            }
+        }
+        book.settle().await;
     }
 
-    fn seqs(query: &str, count: u64) -> Vec<u64> {
-        let wanted = Wanted::parse(&Query::parse(query)).unwrap();
-        wanted.page(lines(count)).into_iter().map(|line| line.seq).collect()
+    async fn following(book: &Book, query: &str) -> Following {
+        let (wanted, follow) = parse(&Query::parse(query)).unwrap();
+        assert!(follow);
+        let (news, lines) = (book.lines.subscribe(), book.page(wanted).await.unwrap());
+        let auth = Data::new(Auth::disabled());
+        Following::new(wanted, lines, book.clone(), news, (auth, None), CancellationToken::new())
     }
 
-    #[test]
-    fn a_page_is_the_last_lines_or_the_first_after_the_page_before() {
-        assert_eq!(seqs("limit=2", 9), [8, 9]);
-        assert_eq!(seqs("limit=2&after=0", 9), [1, 2]);
-        assert_eq!(seqs("", 250).len(), 100);
-        assert_eq!(seqs("seek=60", 9), Vec::<u64>::new(), "they are from 1970");
-        assert_eq!(seqs("seek=0", 2), [1, 2]);
+    #[tokio::test]
+    async fn who_follows_misses_no_line_however_many_there_are_and_however_slowly_they_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let book = Book::start(dir.path().to_owned()).unwrap();
+        write(&book, "early", 2 * WHOLE_PAGE + 10).await;
+        let mut following = following(&book, "follow=1&after=1&limit=2").await;
+        let old = 2 * WHOLE_PAGE as u64 + 10;
+        for expected in 2..=old {
+            assert_eq!(following.line().await.unwrap().seq, expected);
+        }
+        // More than are kept for who is behind.
+        write(&book, "late", 2 * BEHIND).await;
+        for expected in old + 1..=old + 2 * BEHIND as u64 {
+            assert_eq!(following.line().await.unwrap().seq, expected);
+        }
     }
 
     #[test]
     fn nonsense_is_refused() {
         for query in ["limit=0", "limit=1001", "limit=x", "after=-1", "seek=-1", "follow=maybe"] {
-            assert!(Wanted::parse(&Query::parse(query)).is_err(), "{query}");
+            assert!(parse(&Query::parse(query)).is_err(), "{query}");
         }
     }
 }

@@ -121,7 +121,7 @@ mod tests {
         input.saw(&key("KeyX"), false);
         drop(input);
         book.end().await;
-        let lines = store::read(dir.path(), 0);
+        let lines = store::all(dir.path());
         let texts: Vec<&str> = lines.iter().map(|line| &*line.text).collect();
         assert_eq!(texts.len(), 4, "{texts:?}");
         assert!(texts[0].contains("input_begin") && texts[2].contains("input_begin"));

@@ -18,8 +18,13 @@ mod record;
 mod store;
 mod tally;
 
-use self::{store::Store, tally::Tally};
+use self::{
+    store::{Page, Store, Wanted},
+    tally::Tally,
+};
+use crate::failure::Failure;
 use std::{
+    collections::VecDeque,
     path::PathBuf,
     sync::{
         Arc,
@@ -28,7 +33,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{Semaphore, broadcast, oneshot};
 
 pub use face::ROUTES;
 pub use record::{Record, Who, note, of_call, types_something, without_secrets};
@@ -64,6 +69,8 @@ pub struct Book {
     lost: Arc<AtomicU64>,
     lines: broadcast::Sender<Line>,
     dir: PathBuf,
+    /// Readers, one at a time: each may have to look at all there is.
+    turn: Arc<Semaphore>,
 }
 
 impl Book {
@@ -82,7 +89,7 @@ impl Book {
             start: Instant::now(),
         };
         std::thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run(&taken))?;
-        Ok(Self { orders, lost, lines, dir })
+        Ok(Self { orders, lost, lines, dir, turn: Arc::new(Semaphore::new(1)) })
     }
 
     /// Writes this down, soon. Never waits.
@@ -90,6 +97,24 @@ impl Book {
         if let Err(TrySendError::Full(_)) = self.orders.try_send(Order::Take(Box::new(record))) {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// The lines that are wanted, on the disk and not yet, the oldest first. One that is on its way between both may be told
+    /// by neither: the next page has it.
+    async fn page(&self, wanted: Wanted) -> Result<VecDeque<Line>, Failure> {
+        let turn = Arc::clone(&self.turn).acquire_owned().await.map_err(Failure::internal)?;
+        let waiting = self.settle().await;
+        let dir = self.dir.clone();
+        // Kept until the work is done, even for a client that has left.
+        let work = move || {
+            let _turn = turn;
+            let mut page = Page::new(wanted);
+            if page.begin(&waiting) {
+                store::read(&dir, &mut page);
+            }
+            page.lines()
+        };
+        tokio::task::spawn_blocking(work).await.map_err(Failure::internal)
     }
 
     /// Waits until all that was taken is where [`store::read`] finds it; answers what is only in memory.
@@ -174,7 +199,7 @@ mod tests {
     use super::*;
 
     fn texts(dir: &std::path::Path) -> Vec<String> {
-        store::read(dir, 0).into_iter().map(|line| line.text.to_string()).collect()
+        store::all(dir).into_iter().map(|line| line.text.to_string()).collect()
     }
 
     #[tokio::test]
@@ -188,7 +213,7 @@ mod tests {
             }
             book.end().await;
         }
-        let seqs: Vec<u64> = store::read(&path, 0).into_iter().map(|line| line.seq).collect();
+        let seqs: Vec<u64> = store::all(&path).into_iter().map(|line| line.seq).collect();
         assert_eq!(seqs, [1, 2, 3, 4, 5, 6]);
         assert!(texts(&path)[5].contains("/atx/12"));
     }
@@ -207,11 +232,12 @@ mod tests {
     async fn repeats_are_one_line_and_a_count() {
         let dir = tempfile::tempdir().unwrap();
         let book = Book::start(dir.path().to_owned()).unwrap();
-        for _ in 0..1000 {
-            let record = Record::call("POST", "/hid/events/send_mouse_move", 200);
+        for number in 0..1000 {
+            book.take(Record::call("POST", "/hid/events/send_mouse_move", 200));
             // The queue is shorter than this.
-            book.take(record);
-            book.settle().await;
+            if number % 100 == 0 {
+                book.settle().await;
+            }
         }
         book.end().await;
         let texts = texts(dir.path());

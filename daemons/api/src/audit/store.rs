@@ -5,11 +5,12 @@
 //! after it was, once for all of it: a power cut may cost these seconds.
 
 use super::{Line, record::Record};
+use serde::Deserialize;
 use std::{
     collections::VecDeque,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -144,8 +145,12 @@ impl Store {
         Ok(())
     }
 
+    /// Moves files up to the first place that is free, the oldest out of the last: one that failed half-way is gone on with,
+    /// and costs nothing.
     fn rotate(&self) -> io::Result<()> {
-        for number in (0..KEPT).rev() {
+        let there = |number: u32| place(&self.dir, number).symlink_metadata().is_ok();
+        let free = (1..KEPT).find(|number| !there(*number)).unwrap_or(KEPT);
+        for number in (0..free).rev() {
             match fs::rename(place(&self.dir, number), place(&self.dir, number + 1)) {
                 Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
                 _ => {}
@@ -172,29 +177,114 @@ fn open(dir: &Path) -> io::Result<(File, u64)> {
     Ok((file, len))
 }
 
-/// Every whole line with a number above `after`, the oldest first. What cannot be read is not there.
-pub(super) fn read(dir: &Path, after: u64) -> Vec<Line> {
-    (0..=KEPT).rev().flat_map(|number| lines(&place(dir, number))).filter(|line| line.seq > after).collect()
+/// Which lines are wanted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    /// Only those with a higher number: the first of them. None: the last there are.
+    pub(super) after: Option<u64>,
+    /// Only those that are not older, in seconds since 1970.
+    pub(super) since: Option<f64>,
+    /// So many.
+    pub(super) limit: usize,
+}
+
+/// What is looked at of a line that is not shown.
+#[derive(Deserialize)]
+struct Head {
+    seq: u64,
+    #[serde(default)]
+    time: f64,
+}
+
+/// Lines on their way to who asked, found from the newest to the oldest.
+pub(super) struct Page {
+    wanted: Wanted,
+    /// The oldest first.
+    lines: VecDeque<Line>,
+    /// The number from which on all is known.
+    below: u64,
+}
+
+impl Page {
+    pub(super) fn new(wanted: Wanted) -> Self {
+        Self { wanted, lines: VecDeque::new(), below: u64::MAX }
+    }
+
+    /// Begins with lines that are in memory, the oldest first: some of them may be on the disk by now, and newer ones.
+    /// False when no older one is wanted.
+    pub(super) fn begin(&mut self, waiting: &[Line]) -> bool {
+        let more = waiting.iter().rev().all(|line| self.older(&line.text));
+        self.below = waiting.first().map_or(u64::MAX, |line| line.seq);
+        more
+    }
+
+    /// The next older line; false when no older one is wanted.
+    fn older(&mut self, text: &str) -> bool {
+        let head = text.starts_with('{').then(|| serde_json::from_str(text));
+        let Some(Ok(Head { seq, time })) = head else { return true };
+        if seq >= self.below {
+            return true;
+        }
+        let Wanted { after, since, limit } = self.wanted;
+        if after.is_some_and(|after| seq <= after) {
+            return false;
+        }
+        if since.is_none_or(|since| time >= since) {
+            self.lines.push_front(Line { seq, text: text.into() });
+        }
+        if self.lines.len() > limit {
+            self.lines.pop_back();
+        }
+        // Of those after a number the first ones are wanted: the end is not known before it is reached.
+        after.is_some() || self.lines.len() < limit
+    }
+
+    pub(super) fn lines(self) -> VecDeque<Line> {
+        self.lines
+    }
+}
+
+/// Adds what lies on the disk to what is newer. The newest file comes first: the one that is written may become the next
+/// older one meanwhile, and is then met twice, never missed. What cannot be read is not there.
+pub(super) fn read(dir: &Path, page: &mut Page) {
+    let mut met = Vec::new();
+    for number in 0..=KEPT {
+        let Ok(file) = File::open(place(dir, number)) else { continue };
+        let Ok(id) = file.metadata().map(|found| (found.dev(), found.ino())) else { continue };
+        if met.contains(&id) {
+            continue;
+        }
+        met.push(id);
+        let bytes = bytes(file);
+        let mut lines = bytes.rsplit(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+        if !lines.all(|line| page.older(line)) {
+            return;
+        }
+    }
 }
 
 /// The number of the last line. A file that was begun and has none is not the last word.
 fn last(dir: &Path) -> Option<u64> {
-    (0..=KEPT).find_map(|number| lines(&place(dir, number)).last().map(|line| line.seq))
+    let mut page = Page::new(Wanted { after: None, since: None, limit: 1 });
+    read(dir, &mut page);
+    page.lines().back().map(|line| line.seq)
 }
 
-fn lines(path: &Path) -> Vec<Line> {
+fn bytes(file: File) -> Vec<u8> {
     let mut bytes = Vec::new();
     // A file is a little longer than full when its last line is long.
-    let read = File::open(path).and_then(|file| file.take(2 * FULL).read_to_end(&mut bytes));
-    if read.is_err() {
-        return Vec::new();
+    match file.take(2 * FULL).read_to_end(&mut bytes) {
+        Ok(_) => bytes,
+        Err(_) => Vec::new(),
     }
-    let whole = |line: &[u8]| {
-        let text = std::str::from_utf8(line).ok()?;
-        let seq = serde_json::from_str::<serde_json::Value>(text).ok()?.get("seq")?.as_u64()?;
-        Some(Line { seq, text: text.into() })
-    };
-    bytes.split(|byte| *byte == b'\n').filter_map(whole).collect()
+}
+
+/// Everything there is, for tests.
+#[cfg(test)]
+pub(super) fn all(dir: &Path) -> VecDeque<Line> {
+    let mut page = Page::new(Wanted { after: Some(0), since: None, limit: usize::MAX });
+    read(dir, &mut page);
+    page.lines()
 }
 
 #[cfg(test)]
@@ -208,7 +298,58 @@ mod tests {
     }
 
     fn seqs(dir: &Path) -> Vec<u64> {
-        read(dir, 0).into_iter().map(|line| line.seq).collect()
+        all(dir).into_iter().map(|line| line.seq).collect()
+    }
+
+    fn page(dir: &Path, wanted: Wanted) -> Vec<u64> {
+        let mut page = Page::new(wanted);
+        read(dir, &mut page);
+        page.lines().into_iter().map(|line| line.seq).collect()
+    }
+
+    fn timed(seq: u64) -> String {
+        format!("{{\"seq\":{seq},\"time\":{seq}.5}}")
+    }
+
+    #[test]
+    fn a_page_is_the_last_lines_or_the_first_after_the_page_before_over_all_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store { full: 100, ..Store::new(dir.path().to_owned()) };
+        for _ in 0..15 {
+            store.append(timed, NOW);
+        }
+        assert!(place(dir.path(), 3).exists() && !place(dir.path(), 4).exists());
+        let of = |after, since, limit| page(dir.path(), Wanted { after, since, limit });
+        assert_eq!(of(None, None, 2), [14, 15]);
+        assert_eq!(of(Some(0), None, 2), [1, 2]);
+        assert_eq!(of(Some(3), None, 4), [4, 5, 6, 7]);
+        assert_eq!(of(Some(13), None, 4), [14, 15]);
+        assert_eq!(of(Some(15), None, 4), [0; 0]);
+        assert_eq!(of(None, Some(12.5), 100), [12, 13, 14, 15]);
+        assert_eq!(of(Some(2), Some(12.5), 2), [12, 13]);
+    }
+
+    #[test]
+    fn a_file_that_becomes_the_older_one_while_it_is_read_is_met_twice_and_told_once() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(place(dir.path(), 0), "{\"seq\":1}\n{\"seq\":2}\n").unwrap();
+        fs::hard_link(place(dir.path(), 0), place(dir.path(), 1)).unwrap();
+        assert_eq!(seqs(dir.path()), [1, 2]);
+    }
+
+    #[test]
+    fn a_rotation_that_failed_half_way_is_gone_on_with_and_costs_no_file() {
+        let dir = tempfile::tempdir().unwrap();
+        // The older ones were moved on, the newest was not.
+        for (number, seq) in [(0, 9), (2, 8), (3, 7), (4, 6)] {
+            fs::write(place(dir.path(), number), text(seq)).unwrap();
+        }
+        Store::new(dir.path().to_owned()).rotate().unwrap();
+        assert_eq!(seqs(dir.path()), [6, 7, 8, 9]);
+        assert!(!place(dir.path(), 0).exists());
+        fs::write(place(dir.path(), 0), text(10)).unwrap();
+        Store::new(dir.path().to_owned()).rotate().unwrap();
+        assert_eq!(seqs(dir.path()), [7, 8, 9, 10], "there is no room for more");
     }
 
     #[test]
@@ -262,7 +403,7 @@ mod tests {
         store.look(RETRY);
         store.append(text, RETRY);
         assert!(store.waiting().is_empty());
-        let all = read(&path, 0);
+        let all = all(&path);
         assert!(all.iter().any(|line| line.text.contains("\"count\":10")), "{}", all.len());
         assert_eq!(all.len(), WAITING + 2);
     }
