@@ -7,14 +7,16 @@ use crate::{
     answer::{self, Answer},
     body,
     failure::Failure,
+    holder::Holder,
     query::Query,
     routes::Entry,
 };
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpMessage, HttpRequest, HttpResponse,
     http::header,
     web::{self, Data},
 };
+use auth::Access;
 use hid::{Event, Hid, Untypable};
 use hid_wire::{Button, Key, Keymap};
 use icu_normalizer::ComposingNormalizer;
@@ -157,6 +159,7 @@ const TOLD: usize = 100;
 async fn print(
     request: HttpRequest,
     hid: Data<Hid>,
+    holder: Data<Holder>,
     keymaps: Data<Keymaps>,
     query: Query,
     payload: web::Payload,
@@ -168,8 +171,12 @@ async fn print(
     if strict {
         paste.refuse_untypable().await?;
     }
-    hid.print(&paste.text, &paste.keymap, Duration::from_secs_f64(delay)).await;
-    Ok(answer::nothing())
+    let access = request.extensions().get::<Access>().cloned();
+    tokio::select! {
+        _ = hid.print(&paste.text, &paste.keymap, Duration::from_secs_f64(delay)) => Ok(answer::nothing()),
+        // Keyboard and mouse are somebody else's now.
+        why = holder.lost(access.as_ref()) => Err(why.into()),
+    }
 }
 
 async fn check_print(

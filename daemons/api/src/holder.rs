@@ -13,7 +13,8 @@
 //! calls that type (`/hid/events/…`, `/hid/print`) are let through while nobody holds, or the same user or token does.
 //!
 //! `request` waits in line, `give` and `release` are the holder's, `take` is an administrator's, or of whom the holder is
-//! another client. Keys are let go when another one holds.
+//! another client. Keys are let go when another one holds, and a text that is being typed for somebody else ends. Nobody is
+//! given what they may not use: a viewer's client never holds.
 
 use crate::{
     answer::{self, Answer},
@@ -85,7 +86,7 @@ struct State {
 /// Who holds and who waits. A pure machine.
 #[derive(Debug, Default)]
 struct Table {
-    clients: BTreeMap<u64, Person>,
+    clients: BTreeMap<u64, Access>,
     holder: Option<u64>,
     requests: Vec<u64>,
 }
@@ -122,14 +123,14 @@ impl Table {
         }
     }
 
-    fn holds(&self) -> Option<&Person> {
-        self.clients.get(&self.holder?)
+    fn holds(&self) -> Option<Person> {
+        self.clients.get(&self.holder?).map(Person::of)
     }
 
     fn shown(&self) -> State {
         let seat = |client: &u64| Seat {
             client: *client,
-            person: self.clients.get(client).cloned().unwrap_or_default(),
+            person: self.clients.get(client).map(Person::of).unwrap_or_default(),
         };
         State {
             enabled: true,
@@ -191,9 +192,9 @@ impl Holder {
 
     /// A client's place, until it is dropped.
     #[must_use]
-    pub fn join(&self, client: u64, person: Person) -> Place {
+    pub fn join(&self, client: u64, access: &Access) -> Place {
         if let Some(shared) = &self.0 {
-            shared.change(|table| table.clients.insert(client, person));
+            shared.change(|table| table.clients.insert(client, access.clone()));
         }
         Place { shared: self.0.clone(), client }
     }
@@ -206,8 +207,19 @@ impl Holder {
         let Some(shared) = &self.0 else { return Ok(()) };
         let table = shared.lock();
         match table.holds() {
-            Some(person) if *person != Person::of(access) => Err(held(person)),
+            Some(person) if person != Person::of(access) => Err(held(&person)),
             _ => Ok(()),
+        }
+    }
+
+    /// Returns once somebody else holds than who passed by this right: what still types for them has to end.
+    pub async fn lost(&self, access: Option<&Access>) -> Failure {
+        let (Some(shared), Some(access)) = (&self.0, access) else { return std::future::pending().await };
+        let (person, mut states) = (Person::of(access), shared.state.subscribe());
+        let other = |state: &State| state.holder.as_ref().is_some_and(|seat| seat.person != person);
+        match states.wait_for(other).await.map(|state| state.holder.clone()) {
+            Ok(Some(seat)) => held(&seat.person),
+            _ => std::future::pending().await,
         }
     }
 
@@ -255,7 +267,7 @@ impl Place {
         drop(table);
         shared.change(|table| match table.types(self.client) {
             true => None,
-            false => Some(table.holds().map_or_else(|| why(&Person::default()), why)),
+            false => Some(why(&table.holds().unwrap_or_default())),
         })
     }
 }
@@ -276,6 +288,7 @@ async fn request(asked: HttpRequest, auth: Data<Auth>, holder: Data<Holder>, que
     let asker = Asker::of(&asked, &auth)?;
     holder.shared()?.change(|table| {
         let client = asker.own(table, &query, "client")?;
+        may_type(table, &auth, client)?;
         table.request(client);
         Ok(answer::nothing())
     })
@@ -292,6 +305,7 @@ async fn give(
     holder.shared()?.change(|table| {
         asker.is_holder(table)?;
         let to = known(table, &query, "to")?;
+        may_type(table, &auth, to)?;
         table.pass(to);
         hid.clear();
         Ok(answer::nothing())
@@ -311,6 +325,7 @@ async fn take(
         if table.holder.is_some() {
             asker.is_holder(table)?;
         }
+        may_type(table, &auth, client)?;
         table.pass(client);
         hid.clear();
         Ok(answer::nothing())
@@ -345,13 +360,13 @@ impl Asker {
     /// A client of theirs; for administrators any.
     fn own(&self, table: &Table, query: &Query, name: &str) -> Result<u64, Failure> {
         let client = known(table, query, name)?;
-        let own = table.clients.get(&client) == Some(&self.person);
+        let own = table.clients.get(&client).map(Person::of).as_ref() == Some(&self.person);
         if own || self.admin { Ok(client) } else { Err(Failure::forbidden()) }
     }
 
     fn is_holder(&self, table: &Table) -> Result<(), Failure> {
         match table.holds() {
-            Some(person) if *person != self.person && !self.admin => Err(held(person)),
+            Some(person) if person != self.person && !self.admin => Err(held(&person)),
             _ => Ok(()),
         }
     }
@@ -365,20 +380,27 @@ fn known(table: &Table, query: &Query, name: &str) -> Result<u64, Failure> {
     }
 }
 
+/// Refuses a client that would hold and could do nothing with it, while nobody else may.
+fn may_type(table: &Table, auth: &Auth, client: u64) -> Result<(), Failure> {
+    let may = table.clients.get(&client).is_some_and(|access| auth.may(access, Role::Operator, "hid"));
+    if may { Ok(()) } else { Err(Failure::invalid("this client may not type")) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use auth::Peer;
     use proptest::prelude::*;
 
-    fn person(name: &str) -> Person {
-        Person { user: Some(name.to_owned()), token: None }
+    fn person(name: &str) -> Access {
+        Access::Peer(Peer { user: name.to_owned(), uid: 0 })
     }
 
     #[test]
     fn who_types_first_holds_until_they_leave_and_then_who_waits() {
         let holder = Holder::new(true);
-        let (one, two) = (holder.join(1, person("admin")), holder.join(2, person("jane")));
-        let three = holder.join(3, person("bob"));
+        let (one, two) = (holder.join(1, &person("admin")), holder.join(2, &person("jane")));
+        let three = holder.join(3, &person("bob"));
         assert_eq!(one.refuses(), None);
         assert_eq!(two.refuses().as_deref(), Some("keyboard and mouse are held by admin"));
         holder.shared().unwrap().change(|table| table.request(3));
@@ -393,7 +415,7 @@ mod tests {
     #[test]
     fn switched_off_it_says_no_to_nobody_and_tells_nothing() {
         let holder = Holder::new(false);
-        let (one, two) = (holder.join(1, person("admin")), holder.join(2, person("jane")));
+        let (one, two) = (holder.join(1, &person("admin")), holder.join(2, &person("jane")));
         assert!(one.refuses().is_none() && two.refuses().is_none() && one.hello().is_none());
         assert_eq!(holder.state(), State::default());
         assert!(holder.shared().is_err());
@@ -403,11 +425,31 @@ mod tests {
     fn a_call_is_let_through_while_nobody_holds_or_the_same_does() {
         let holder = Holder::new(true);
         assert!(holder.admits(&Access::Open).is_ok());
-        let place = holder.join(1, Person::of(&Access::Open));
+        let place = holder.join(1, &Access::Open);
         assert!(place.refuses().is_none() && holder.admits(&Access::Open).is_ok());
         drop(place);
-        let place = holder.join(2, person("jane"));
+        let place = holder.join(2, &person("jane"));
         assert!(place.refuses().is_none() && holder.admits(&Access::Open).is_err());
+    }
+
+    #[tokio::test]
+    async fn who_types_a_long_text_learns_when_somebody_else_holds() {
+        let holder = Holder::new(true);
+        let (admin, jane) = (person("admin"), person("jane"));
+        let (one, other, two) = (holder.join(1, &admin), holder.join(2, &admin), holder.join(3, &jane));
+        let typing = holder.lost(Some(&admin));
+        tokio::pin!(typing);
+        assert!(one.refuses().is_none() && futures_util::poll!(typing.as_mut()).is_pending());
+        holder.shared().unwrap().change(|table| table.pass(2));
+        assert!(
+            other.refuses().is_none() && futures_util::poll!(typing.as_mut()).is_pending(),
+            "another client of the same"
+        );
+        drop(other);
+        assert!(futures_util::poll!(typing.as_mut()).is_pending(), "nobody else holds");
+        assert_eq!(two.refuses(), None);
+        assert_eq!(typing.await.message, "keyboard and mouse are held by jane");
+        assert!(futures_util::poll!(std::pin::pin!(Holder::new(false).lost(Some(&admin)))).is_pending());
     }
 
     proptest! {

@@ -7,7 +7,7 @@ use crate::{
     answer,
     audit::{Book, Who, input::Input},
     failure::Failure,
-    holder::{Holder, Person, Place},
+    holder::{Holder, Place},
     query::Query,
     ws::hub::{Hub, Outgoing, Seat},
 };
@@ -77,7 +77,7 @@ pub async fn open(
     let input = Input::new(book, Who::asks(&request));
     let seat = hub.join(stream).await.ok_or_else(Failure::unavailable)?;
     let holder = request.app_data::<Data<Holder>>().map(|holder| holder.get_ref().clone());
-    let place = holder.unwrap_or_default().join(seat.number, Person::of(&access));
+    let place = holder.unwrap_or_default().join(seat.number, &access);
     let client = Client {
         hid: hid.get_ref().clone(),
         place,
