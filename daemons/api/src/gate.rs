@@ -138,7 +138,7 @@ async fn admit(request: &HttpRequest, row: &Entry) -> Result<(), Failure> {
 }
 
 /// Refuses who passed by this right and has not this role, or not for this subsystem.
-fn allow(request: &HttpRequest, access: &Access, role: Role, subsystem: &str) -> Result<(), Failure> {
+pub fn allow(request: &HttpRequest, access: &Access, role: Role, subsystem: &str) -> Result<(), Failure> {
     let auth = request.app_data::<Data<Auth>>().ok_or_else(|| Failure::internal("no guard is installed"))?;
     let why = match (auth.may(access, role, subsystem), access.reaches(subsystem)) {
         (true, _) => return Ok(()),
@@ -185,9 +185,14 @@ pub fn address(request: &HttpRequest) -> Option<IpAddr> {
     request.peer_addr().map(|peer| peer.ip().to_canonical())
 }
 
-/// Whether the page that made the request is ours. Programs send no `Origin`, browsers always do where it matters.
+/// Whether the page that made the request is ours. Programs send no `Origin`; browsers do with everything but a plain GET, of
+/// which they say where it comes from in another way, `none` being its user's own doing.
 fn from_our_page(request: &HttpRequest) -> bool {
-    let Some(origin) = request.headers().get(header::ORIGIN) else { return true };
+    let headers = request.headers();
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        let site = headers.get("Sec-Fetch-Site").map(header::HeaderValue::as_bytes);
+        return matches!(site, None | Some(b"same-origin" | b"none"));
+    };
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let host = host.or_else(|| request.uri().authority().map(actix_web::http::uri::Authority::as_str));
     origin.to_str().ok().zip(host).is_some_and(|(origin, host)| same_host(origin, host))

@@ -15,6 +15,7 @@ use actix_web::{
     HttpRequest, HttpResponse,
     web::{self, Data},
 };
+use auth::Role;
 use model::{event::to_value, streamer as wire};
 use serde_json::Value;
 use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
@@ -71,7 +72,8 @@ impl Figures {
 
 async fn metrics(request: HttpRequest, figures: Data<Figures>) -> Result<HttpResponse, Failure> {
     if figures.login_needed {
-        gate::authorize(&request, Need::Anyone).await?;
+        let access = gate::authorize(&request, Need::Anyone).await?;
+        gate::allow(&request, &access, Role::Viewer, "export")?;
     }
     Ok(HttpResponse::Ok().insert_header(answer::text_plain()).body(figures.text().await))
 }

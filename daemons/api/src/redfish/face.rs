@@ -110,10 +110,12 @@ async fn translate(response: ServiceResponse<BoxBody>, by_token: bool) -> Servic
 /// Puts on the headers of every answer.
 fn dress(mut response: ServiceResponse<BoxBody>, allowed: &str) -> ServiceResponse<BoxBody> {
     let (status, method) = (response.status(), response.request().method().clone());
+    // A browser that is asked for a password so keeps it, and sends it with what pages of other sites ask for.
+    let browser = response.request().headers().contains_key("Sec-Fetch-Mode");
     let headers = response.headers_mut();
     headers.insert(HeaderName::from_static(ODATA_VERSION), HeaderValue::from_static(VERSION));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    if status == StatusCode::UNAUTHORIZED {
+    if status == StatusCode::UNAUTHORIZED && !browser {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"Redfish\""));
     }
     if method == Method::GET

@@ -1,7 +1,8 @@
 //! Sessions: a password for a token, which comes back in `X-Auth-Token`.
 //!
-//! They are the API's own sessions under another name: they live as long, outlive a restart, and a logout by the API
-//! ends them too.
+//! They are the API's own sessions under another name, and a logout by the API ends them too. But who comes this way is a
+//! program, which as a rule never logs out: its sessions end when they are not used (`SessionTimeout`), lie in memory
+//! only, and have a number of their own.
 
 use super::{Answer, error::Error, object, resource};
 use crate::{audit, body, failure::Failure, gate};
@@ -12,7 +13,6 @@ use actix_web::{
 };
 use auth::{Access, Auth, Denied, Login, Role, Session};
 use serde_json::{Map, Value, json};
-use std::time::Duration;
 
 const SERVICE: &str = "/redfish/v1/SessionService";
 /// The collection.
@@ -26,6 +26,7 @@ pub(super) async fn service(auth: Data<Auth>) -> Answer {
         "Name": "Session Service",
         "ServiceEnabled": auth.enabled(),
         "Status": {"State": if auth.enabled() { "Enabled" } else { "Disabled" }, "Health": "OK"},
+        "SessionTimeout": auth::PROGRAM_IDLE.as_secs(),
         "Sessions": resource::link(SESSIONS),
     })))
 }
@@ -76,7 +77,7 @@ pub(super) async fn create(request: HttpRequest, auth: Data<Auth>, payload: web:
     gate::same_origin(&request)?;
     let wanted = object(&body::read_form(payload).await?)?;
     let (user, passwd) = (text(&wanted, "UserName")?, text(&wanted, "Password")?);
-    let login = auth.login(user, passwd, Duration::ZERO, gate::address(&request)).await;
+    let login = auth.login_program(user, passwd, gate::address(&request)).await;
     match login.map_err(refusal)? {
         Login::Session(token) => {
             let session = auth.check_token(token.as_str()).map_err(Failure::from)?;
