@@ -73,6 +73,8 @@ pub struct Handles {
     pub gpio: Data<gpio::Gpio>,
     /// The lent drive.
     pub msd: Data<msd::Msd>,
+    /// Where images may be fetched from.
+    pub near: Data<crate::msd::Near>,
     /// Video.
     pub streamer: Data<streamer::owner::Streamer>,
     /// Text on pictures.
@@ -119,6 +121,7 @@ impl Handles {
             .app_data(self.atx)
             .app_data(self.gpio)
             .app_data(self.msd)
+            .app_data(self.near)
             .app_data(self.streamer)
             .app_data(self.ocr)
             .app_data(self.hub)

@@ -217,6 +217,7 @@ impl Parts {
             atx: Data::new(self.atx),
             gpio: Data::new(self.gpio),
             msd: Data::new(self.msd),
+            near: Data::new(crate::msd::Near(config.kvmd.msd.fetch_near)),
             streamer: Data::new(streamer),
             ocr: Data::new(self.ocr),
             hub: Data::new(hub),

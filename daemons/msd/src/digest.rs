@@ -5,7 +5,7 @@
 //! hashed from the first byte while the rest still comes in.
 //!
 //! The same thread notes now and then how far the image came, after it has brought that to the disk: a power cut costs the
-//! bytes since the last note, not the upload.
+//! bytes since the last note, not the upload. For a part that does not reach the end of the image that is all it does.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -70,9 +70,9 @@ impl Told {
     }
 
     /// The word, once it is worth something to who has come that far.
-    fn hear(&self, hashed: u64) -> Word {
+    fn hear(&self, seen: u64) -> Word {
         let mut word = self.lock();
-        while *word == Word::Written(hashed) {
+        while *word == Word::Written(seen) {
             word = self.changed.wait(word).unwrap_or_else(PoisonError::into_inner);
         }
         *word
@@ -87,10 +87,13 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    /// Begins to follow a file of which `written` bytes are there. `note` is what the marker says.
-    pub(crate) fn start(file: File, marker: File, note: Note, written: u64) -> io::Result<Self> {
+    /// Begins to follow a file of which `written` bytes are there. `note` is what the marker says. Only with `whole` there
+    /// will be a digest.
+    pub(crate) fn start(file: File, marker: File, note: Note, written: u64, whole: bool) -> io::Result<Self> {
         let told = Arc::new(Told { word: Mutex::new(Word::Written(written)), changed: Condvar::new() });
-        let follow = Follow { file, marker, note, told: Arc::clone(&told) };
+        let hasher = whole.then(sha2::Sha256::new);
+        let seen = if whole { 0 } else { written };
+        let follow = Follow { file, marker, note, told: Arc::clone(&told), hasher, seen };
         let thread = Builder::new().name("msd-hash".to_owned()).spawn(move || follow.run())?;
         Ok(Self { told, thread: Some(thread) })
     }
@@ -100,7 +103,7 @@ impl Follower {
         self.told.say(Word::Written(written));
     }
 
-    /// These were all: waits for the digest. `None` when it was told to stop meanwhile.
+    /// These were all: waits for the digest. `None` when it was told to stop meanwhile, or there is none.
     pub(crate) fn finish(mut self, size: u64) -> io::Result<Option<Sha256>> {
         self.told.say(Word::All(size));
         self.join()
@@ -133,36 +136,43 @@ struct Follow {
     marker: File,
     note: Note,
     told: Arc<Told>,
+    hasher: Option<sha2::Sha256>,
+    /// How far it has come.
+    seen: u64,
 }
 
 impl Follow {
     fn run(mut self) -> io::Result<Option<Sha256>> {
-        let mut hasher = sha2::Sha256::new();
-        let mut buffer = vec![0; PIECE];
-        let mut hashed = 0;
+        let mut buffer = vec![0; if self.hasher.is_some() { PIECE } else { 0 }];
         loop {
-            let (end, all) = match self.told.hear(hashed) {
+            let (end, all) = match self.told.hear(self.seen) {
                 Word::Never => return Ok(None),
                 Word::Written(end) => (end, false),
                 Word::All(size) => (size, true),
             };
-            if hashed < end {
-                let wanted = usize::try_from(end - hashed).unwrap_or(PIECE).min(PIECE);
-                self.file.read_exact_at(&mut buffer[..wanted], hashed)?;
-                hasher.update(&buffer[..wanted]);
-                hashed += wanted as u64;
-                self.note_now_and_then(hashed);
+            if self.seen < end {
+                self.seen = self.next(end, &mut buffer)?;
+                self.note_now_and_then(self.seen);
             } else if all {
-                return Ok(Some(Sha256(hasher.finalize().into())));
+                return Ok(self.hasher.map(|hasher| Sha256(hasher.finalize().into())));
             }
         }
     }
 
-    fn note_now_and_then(&mut self, hashed: u64) {
-        if hashed < self.note.written.saturating_add(NOTE_EVERY) {
+    /// Hashes the next bytes, if any are to be hashed; answers how far that leads.
+    fn next(&mut self, end: u64, buffer: &mut [u8]) -> io::Result<u64> {
+        let Some(hasher) = &mut self.hasher else { return Ok(end) };
+        let wanted = usize::try_from(end - self.seen).unwrap_or(PIECE).min(PIECE);
+        self.file.read_exact_at(&mut buffer[..wanted], self.seen)?;
+        hasher.update(&buffer[..wanted]);
+        Ok(self.seen + wanted as u64)
+    }
+
+    fn note_now_and_then(&mut self, seen: u64) {
+        if seen < self.note.written.saturating_add(NOTE_EVERY) {
             return;
         }
-        self.note.written = hashed;
+        self.note.written = seen;
         if let Err(error) = self.file.sync_data().and_then(|()| self.note.write(&self.marker)) {
             log::debug!("how far the image came is not noted: {error}");
         }
@@ -183,11 +193,25 @@ mod tests {
     }
 
     fn follow(dir: &Path, written: u64, size: u64) -> (File, Follower) {
+        follow_part(dir, written, size, true)
+    }
+
+    fn follow_part(dir: &Path, written: u64, size: u64, whole: bool) -> (File, Follower) {
         let file = open(&dir.join("image"));
-        let note = Note { size, written };
-        let follower =
-            Follower::start(file.try_clone().unwrap(), open(&dir.join("marker")), note, written).unwrap();
+        let (note, marker) = (Note { size, written }, open(&dir.join("marker")));
+        let follower = Follower::start(file.try_clone().unwrap(), marker, note, written, whole).unwrap();
         (file, follower)
+    }
+
+    #[test]
+    fn a_part_that_does_not_reach_the_end_is_noted_and_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        // Not one of the bytes is there: whoever read them would fail.
+        let (_, follower) = follow_part(dir.path(), 10, NOTE_EVERY * 3, false);
+        follower.wrote(NOTE_EVERY * 2);
+        assert_eq!(follower.finish(NOTE_EVERY * 2).unwrap(), None);
+        let note = Note::read(&open(&dir.path().join("marker"))).unwrap().unwrap();
+        assert_eq!(note.written, NOTE_EVERY * 2);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The handle everybody has.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -114,10 +115,11 @@ impl Msd {
     /// [`Error::Disabled`], [`Error::BadName`], [`Error::Busy`], [`Error::Offline`], [`Error::Connected`],
     /// [`Error::ImageExists`], [`Error::NoSpace`], [`Error::Remount`], [`Error::Io`].
     pub async fn begin_write(&self, name: &str, size: u64, remove_incomplete: bool) -> Result<Write, Error> {
-        self.write_from(name, size, 0, remove_incomplete).await
+        self.resume_write(name, size, 0..size, remove_incomplete).await
     }
 
-    /// Goes on with an unfinished image of `size` bytes at byte `from`, which lies at or before [`crate::Image::written`]. With 0 it begins anew.
+    /// Goes on with an unfinished image of `size` bytes, from a byte that lies at or before [`crate::Image::written`]. From 0
+    /// it begins anew. A part that ends before the image does leaves it unfinished.
     ///
     /// # Errors
     /// As [`Msd::begin_write`], and [`Error::NoSuchOffset`].
@@ -125,23 +127,14 @@ impl Msd {
         &self,
         name: &str,
         size: u64,
-        from: u64,
-        remove_incomplete: bool,
-    ) -> Result<Write, Error> {
-        self.write_from(name, size, from, remove_incomplete).await
-    }
-
-    async fn write_from(
-        &self,
-        name: &str,
-        size: u64,
-        from: u64,
+        part: Range<u64>,
         remove_incomplete: bool,
     ) -> Result<Write, Error> {
         if self.owner.is_none() {
             return Err(Error::Disabled);
         }
-        let order = Order { name: ImageName::parse(name)?, size, from, remove_incomplete };
+        let (name, whole) = (ImageName::parse(name)?, part.end >= size);
+        let order = Order { name, size, from: part.start, whole, remove_incomplete };
         self.exclusive(|reply| Verb::BeginWrite(order, reply)).await
     }
 

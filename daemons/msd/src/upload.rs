@@ -18,12 +18,14 @@ use std::fs::File;
 use std::io::{self, IoSlice, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::digest::{Follower, Sha256};
@@ -32,6 +34,9 @@ use crate::note::Note;
 use crate::place::{Place, Site};
 use crate::transfer::{self, PIECE, Progress, failed};
 use crate::{Error, scan};
+
+/// How long an image is still checked whose client has left after the last byte: nearly always that is enough.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// What a write came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +68,8 @@ pub(crate) struct Order {
     pub(crate) size: u64,
     /// The byte to go on at; 0 begins anew.
     pub(crate) from: u64,
+    /// Goes on to the end of the image.
+    pub(crate) whole: bool,
     pub(crate) remove_incomplete: bool,
 }
 
@@ -229,11 +236,13 @@ impl Upload {
         let result = self.follow().and_then(|follower| {
             let last = self.pump(runtime, &mut pieces, progress, cancel, &follower)?;
             let Last::Said(wanted, answer) = last else { return Ok(None) };
-            reply = Some(answer);
             if progress.done() < self.order.size {
+                reply = Some(answer);
                 return Ok(None);
             }
-            self.complete(runtime, cancel, follower, wanted).map(Some)
+            let (result, answer) = self.complete(runtime, cancel, follower, wanted, answer);
+            reply = answer;
+            result.map(Some)
         });
         if let Err(error) = &result {
             progress.fail(error);
@@ -249,7 +258,8 @@ impl Upload {
     fn follow(&self) -> Result<Follower, Error> {
         let clone = |file: &File| file.try_clone().map_err(failed(self.place.path()));
         let (file, marker) = (clone(&self.file)?, clone(&self.marker)?);
-        Follower::start(file, marker, self.note, self.order.from).map_err(failed(self.place.path()))
+        let follower = Follower::start(file, marker, self.note, self.order.from, self.order.whole);
+        follower.map_err(failed(self.place.path()))
     }
 
     /// Removes what is there, or notes how far it came: everything up to there is on the disk then.
@@ -310,24 +320,44 @@ impl Upload {
         }
     }
 
-    /// Brings the whole image to the disk, checks it, and takes the marker away.
+    /// Brings the whole image to the disk, checks it, and takes the marker away. An image that went on late may have to be
+    /// read for minutes: that ends when the client leaves, who can come back with the last byte.
     fn complete(
         &self,
         runtime: &Handle,
         cancel: &CancellationToken,
         follower: Follower,
         wanted: Option<Sha256>,
-    ) -> Result<Sha256, Error> {
-        let failed = failed(self.place.path());
+        mut reply: Reply,
+    ) -> (Result<Sha256, Error>, Option<Reply>) {
         let (stop, cancel) = (follower.stopper(), cancel.clone());
-        // An image that went on late may have to be read for minutes.
+        let (done, is_done) = oneshot::channel::<()>();
         let watch = runtime.spawn(async move {
-            cancel.cancelled().await;
-            stop();
+            let left = async {
+                reply.closed().await;
+                sleep(GRACE).await;
+            };
+            tokio::select! {
+                _ = is_done => {}
+                () = cancel.cancelled() => stop(),
+                () = left => stop(),
+            }
+            reply
         });
         let synced = self.file.sync_all();
         let found = follower.finish(self.order.size);
-        watch.abort();
+        drop(done);
+        let reply = runtime.block_on(watch).ok();
+        (self.check(synced, found, wanted), reply)
+    }
+
+    fn check(
+        &self,
+        synced: io::Result<()>,
+        found: io::Result<Option<Sha256>>,
+        wanted: Option<Sha256>,
+    ) -> Result<Sha256, Error> {
+        let failed = failed(self.place.path());
         synced.map_err(&failed)?;
         let found = found.map_err(&failed)?.ok_or(Error::Cancelled)?;
         match wanted {
@@ -440,7 +470,7 @@ mod tests {
 
     fn prepare_from(root: &Path, name: &str, size: u64, from: u64) -> Result<Upload, Error> {
         let name = ImageName::parse(name).unwrap();
-        Upload::prepare(root, Order { name, size, from, remove_incomplete: false }, 4096)
+        Upload::prepare(root, Order { name, size, from, whole: true, remove_incomplete: false }, 4096)
     }
 
     #[test]

@@ -103,7 +103,11 @@ fn sha256(data: &[u8]) -> Sha256 {
 
 /// Sends some of an image, from a byte on, and leaves.
 async fn send_and_leave(house: &mut House, data: &[u8], from: usize, until: usize) {
-    let mut write = house.msd.resume_write("x.img", data.len() as u64, from as u64, false).await.unwrap();
+    let mut write = house
+        .msd
+        .resume_write("x.img", data.len() as u64, from as u64..data.len() as u64, false)
+        .await
+        .unwrap();
     for piece in data[from..until].chunks(70_000) {
         write.chunk(Bytes::copy_from_slice(piece)).await.unwrap();
     }
@@ -125,7 +129,11 @@ async fn an_upload_that_broke_off_twenty_times_goes_on_and_is_right() {
         // Every other client goes on a little before the end: it was told less.
         from = until.saturating_sub(step % 2 * 1000);
     }
-    let mut write = house.msd.resume_write("x.img", data.len() as u64, from as u64, false).await.unwrap();
+    let mut write = house
+        .msd
+        .resume_write("x.img", data.len() as u64, from as u64..data.len() as u64, false)
+        .await
+        .unwrap();
     write.chunk(Bytes::copy_from_slice(&data[from..])).await.unwrap();
     let written = write.finish(Some(sha256(&data))).await.unwrap();
     assert_eq!((written.written, written.sha256), (5_000_000, Some(sha256(&data))));
@@ -142,12 +150,49 @@ async fn an_upload_goes_on_after_the_daemon_was_stopped() {
     let (dir, fake) = house.end().await;
     let house = House::on(dir, fake).await;
     assert_eq!(house.now().storage.unwrap().images["x.img"].written, Some(60_000));
-    let refused = house.msd.resume_write("x.img", 100_000, 60_001, false).await.unwrap_err();
+    let refused = house.msd.resume_write("x.img", 100_000, 60_001..100_000, false).await.unwrap_err();
     assert_eq!(refused, Error::NoSuchOffset { name: "x.img".into(), wanted: 60_001, written: 60_000 });
     assert!(!house.now().busy);
-    let mut write = house.msd.resume_write("x.img", 100_000, 60_000, false).await.unwrap();
+    let mut write = house.msd.resume_write("x.img", 100_000, 60_000..100_000, false).await.unwrap();
     write.chunk(Bytes::copy_from_slice(&data[60_000..])).await.unwrap();
     assert_eq!(write.finish(None).await.unwrap().sha256, Some(sha256(&data)));
+}
+
+#[tokio::test]
+async fn who_leaves_while_a_late_image_is_checked_frees_the_drive_and_can_come_back() {
+    // So long that its digest takes hours, of which not a byte lies on the disk.
+    const SIZE: u64 = 1 << 40;
+    let dir = tempfile::tempdir().unwrap();
+    fs::File::create(dir.path().join("x.img")).unwrap().set_len(SIZE).unwrap();
+    let note = format!("resume v1 {SIZE:020} {:020}\n", SIZE - 1);
+    fs::write(dir.path().join(".__x.img.incomplete"), note).unwrap();
+    let mut house = House::on(dir, Fake::new()).await;
+    for _ in 0..2 {
+        let mut write = house.msd.resume_write("x.img", SIZE, SIZE - 1..SIZE, false).await.unwrap();
+        write.chunk(Bytes::from_static(b"x")).await.unwrap();
+        let waits = tokio::spawn(write.finish(None));
+        house.until(|state| state.storage.as_ref().unwrap().uploading.as_ref().unwrap().done == SIZE).await;
+        assert!(house.now().busy && !waits.is_finished());
+        waits.abort();
+        let left = house.until(|state| !state.busy).await;
+        let image = left.storage.unwrap().images["x.img"].clone();
+        assert_eq!((image.complete, image.written), (false, Some(SIZE)));
+    }
+}
+
+#[tokio::test]
+async fn an_image_that_comes_in_parts_is_whole_with_the_last_one() {
+    let mut house = House::with(&[]).await;
+    let data = pattern(100_000);
+    for part in [0..40_000, 40_000..90_000, 90_000..100_000_usize] {
+        let range = part.start as u64..part.end as u64;
+        let mut write = house.msd.resume_write("x.img", 100_000, range, false).await.unwrap();
+        write.chunk(Bytes::copy_from_slice(&data[part.clone()])).await.unwrap();
+        let written = write.finish(None).await.unwrap();
+        assert_eq!(written.written, part.end as u64);
+        assert_eq!(written.sha256, (part.end == data.len()).then(|| sha256(&data)));
+    }
+    assert!(house.until(|state| !state.busy).await.storage.unwrap().images["x.img"].complete);
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
 //! `/msd`: the lent drive (section 8.6).
 //!
-//! [`transfer`] takes images in and gives them out, [`remote`] fetches them from elsewhere, [`show()`] says how it all
-//! stands.
+//! [`transfer`] takes images in and gives them out, [`remote`] fetches them from elsewhere (`near` says from where not, and
+//! `pace` how slowly not), [`show()`] says how it all stands.
 
+mod near;
+mod pace;
 pub mod remote;
 mod show;
 pub mod transfer;
@@ -17,6 +19,7 @@ use auth::Role;
 use model::check;
 use msd::Msd;
 
+pub use near::Near;
 pub use show::show;
 
 /// Rows of this subsystem.

@@ -6,9 +6,14 @@
 //!
 //! It follows redirects (from https to https only, and without a `Referer`: signed addresses are secrets) and verifies
 //! certificates by the system's roots, unless told not to. It fetches whatever an
-//! operator names, in the appliance's own network too: that is what it is for. Proxies of the environment are not used.
+//! operator names, in the appliance's own network too: that is what it is for; but not from the appliance itself (module
+//! `near`). Proxies of the environment are not used.
 
-use super::transfer::{show, under};
+use super::{
+    near::{Near, TooNear},
+    pace::{Pace, TooSlow},
+    transfer::{show, under},
+};
 use crate::{
     answer::{self, Answer},
     body::SILENCE,
@@ -46,7 +51,7 @@ const LAST_WORDS: Duration = Duration::from_millis(300);
 const REDIRECTS: usize = 10;
 
 /// Fetches an image into the storage.
-pub async fn write(msd: Data<Msd>, query: Query) -> Answer {
+pub async fn write(msd: Data<Msd>, near: Data<Near>, query: Query) -> Answer {
     let url = query.required("url", check::url)?;
     let given = query.optional("image", check::image_name)?;
     // Before anybody is bothered: a bad prefix is refused like any bad parameter.
@@ -54,8 +59,8 @@ pub async fn write(msd: Data<Msd>, query: Query) -> Answer {
     let remove_incomplete = query.flag("remove_incomplete")?;
     let connect = query.optional("timeout", |raw| check::float_at_least(raw, 0.1))?.unwrap_or(CONNECT);
     let connect = Duration::try_from_secs_f64(connect).unwrap_or(SILENCE).min(SILENCE);
-    let client = client(query.flag("insecure")?, connect).await?;
-    let (source, response) = Source::open(&client, &url).await?;
+    let client = client(**near, query.flag("insecure")?, connect).await?;
+    let (source, response) = Source::open(&client, &address(**near, &url)?).await?;
     let size = source.fetchable()?;
     let name = under(&query, given.map_or_else(|| source.image(), Ok)?)?;
     let write = msd.begin_write(&name, size, remove_incomplete).await?;
@@ -66,20 +71,21 @@ pub async fn write(msd: Data<Msd>, query: Query) -> Answer {
 }
 
 /// Says what a source answers, how long the image is, and whether a broken transfer could go on.
-pub async fn probe(query: Query) -> Answer {
+pub async fn probe(near: Data<Near>, query: Query) -> Answer {
     let url = query.required("url", check::url)?;
-    let client = client(query.flag("insecure")?, PROBE).await?;
-    let asked = client.get(&url).header(header::RANGE.as_str(), "bytes=0-0").send();
+    let client = client(**near, query.flag("insecure")?, PROBE).await?;
+    let asked = client.get(address(**near, &url)?).header(header::RANGE.as_str(), "bytes=0-0").send();
     let late = || Failure::new(ErrorClass::ClientConnector, "no answer in five seconds");
     let response = timeout(PROBE, asked).await.map_err(|_| late())?.map_err(|why| refused(&why))?;
-    Ok(answer::ok(&json!({"remote": Source::of(&response).show()})))
+    Ok(answer::ok(&json!({"remote": Source::of(&response, true).show()})))
 }
 
 /// Made anew for each source: the system's roots may have changed since the last one. Reading them blocks.
-async fn client(insecure: bool, connect: Duration) -> Result<Client, Failure> {
+async fn client(near: Near, insecure: bool, connect: Duration) -> Result<Client, Failure> {
     let client = Client::builder()
         .no_proxy()
-        .redirect(Policy::custom(move |attempt| follow(attempt, insecure)))
+        .dns_resolver(near.resolver())
+        .redirect(Policy::custom(move |attempt| follow(attempt, near, insecure)))
         // An address may be signed, and is nobody's business where the source leads to.
         .referer(false)
         .connect_timeout(connect)
@@ -89,7 +95,18 @@ async fn client(insecure: bool, connect: Duration) -> Result<Client, Failure> {
     client.map_err(Failure::internal)
 }
 
-fn follow(attempt: Attempt<'_>, insecure: bool) -> reqwest::redirect::Action {
+/// A source's address, which has been looked at as the contract says.
+fn address(near: Near, url: &str) -> Result<Url, Failure> {
+    let url: Url = url.parse().map_err(|why| Failure::invalid(format!("url: {why}")))?;
+    let too_near = |why: TooNear| Failure::new(ErrorClass::ClientConnector, format!("the source: {why}"));
+    near.check(&url).map_err(too_near)?;
+    Ok(url)
+}
+
+fn follow(attempt: Attempt<'_>, near: Near, insecure: bool) -> reqwest::redirect::Action {
+    if let Err(why) = near.check(attempt.url()) {
+        return attempt.error(why);
+    }
     match leads_astray(attempt.previous(), attempt.url(), insecure) {
         Some(why) => attempt.error(why),
         None => attempt.follow(),
@@ -126,21 +143,22 @@ struct Source {
 }
 
 impl Source {
-    async fn open(client: &Client, url: &str) -> Result<(Self, Response), Failure> {
-        let response = timeout(SILENCE, client.get(url).send());
+    async fn open(client: &Client, url: &Url) -> Result<(Self, Response), Failure> {
+        let response = timeout(SILENCE, client.get(url.clone()).send());
         let late = || Failure::new(ErrorClass::ClientConnector, "the source does not answer");
         let response = response.await.map_err(|_| late())?.map_err(|why| refused(&why))?;
-        Ok((Self::of(&response), response))
+        Ok((Self::of(&response, false), response))
     }
 
-    fn of(response: &Response) -> Self {
-        Self::read(response.url().clone(), response.status(), response.headers())
+    /// `part`: only a part was asked for.
+    fn of(response: &Response, part: bool) -> Self {
+        Self::read(response.url().clone(), response.status(), response.headers(), part)
     }
 
-    fn read(url: Url, status: StatusCode, headers: &HeaderMap) -> Self {
+    fn read(url: Url, status: StatusCode, headers: &HeaderMap, part: bool) -> Self {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
         let number = |text: &str| text.parse::<u64>().ok();
-        let (status, size, ranges) = if status == StatusCode::PARTIAL_CONTENT {
+        let (status, size, ranges) = if part && status == StatusCode::PARTIAL_CONTENT {
             // We asked for a part, and were understood.
             let whole = text("content-range").and_then(|range| number(range.rsplit_once('/')?.1));
             (StatusCode::OK, whole, true)
@@ -175,7 +193,7 @@ impl Source {
         json!({
             "url": self.url.as_str(),
             "status": self.status.as_u16(),
-            "size": self.size,
+            "size": self.size.filter(|_| !self.packed),
             "ranges": self.ranges,
             "name": self.name,
         })
@@ -184,18 +202,15 @@ impl Source {
 
 /// The last part of the path: `a b.iso` of `http://host/dir/a%20b.iso?x=1`.
 fn last_segment(url: &Url) -> Option<String> {
-    let segment = url.path_segments()?.next_back().filter(|segment| !segment.is_empty())?;
-    Some(percent_decode_str(segment).decode_utf8_lossy().into_owned())
+    let segment = url.path_segments()?.next_back()?;
+    without_directory(&percent_decode_str(segment).decode_utf8_lossy())
 }
 
 /// The file's name of a `Content-Disposition`: `filename*` before `filename` (RFC 6266), without directories.
 fn file_name(value: &str) -> Option<String> {
-    let parameter = |wanted: &str| {
-        value.split(';').skip(1).find_map(|part| {
-            let (name, value) = part.split_once('=')?;
-            name.trim().eq_ignore_ascii_case(wanted).then(|| value.trim())
-        })
-    };
+    let all = parameters(value);
+    let parameter =
+        |wanted: &str| all.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
     let encoded = parameter("filename*").and_then(|value| {
         let (charset, rest) = value.split_once('\'')?;
         let (_, text) = rest.split_once('\'')?;
@@ -203,8 +218,34 @@ fn file_name(value: &str) -> Option<String> {
             percent_decode_str(text).decode_utf8().ok().filter(|_| charset.eq_ignore_ascii_case("utf-8"))?;
         Some(text.into_owned())
     });
-    let name = encoded.or_else(|| Some(parameter("filename")?.trim_matches('"').to_owned()))?;
+    without_directory(&encoded.or_else(|| parameter("filename").map(str::to_owned))?)
+}
+
+/// What is behind the last separator of any system.
+fn without_directory(name: &str) -> Option<String> {
     name.rsplit(['/', '\\']).next().filter(|name| !name.is_empty()).map(str::to_owned)
+}
+
+/// The parameters of a header, names in lower case; in quotes `;` and `=` are of the text, and a backslash is before what
+/// means itself.
+fn parameters(value: &str) -> Vec<(String, String)> {
+    let mut parts = vec![String::new()];
+    let (mut quoted, mut chars) = (false, value.chars());
+    while let Some(c) = chars.next() {
+        match c {
+            '"' => quoted = !quoted,
+            ';' if !quoted => parts.push(String::new()),
+            c => {
+                let c = if quoted && c == '\\' { chars.next().unwrap_or(c) } else { c };
+                parts.last_mut().into_iter().for_each(|part| part.push(c));
+            }
+        }
+    }
+    let pair = |part: &String| {
+        let (name, value) = part.split_once('=')?;
+        Some((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
+    };
+    parts.iter().skip(1).filter_map(pair).collect()
 }
 
 fn refused(why: &reqwest::Error) -> Failure {
@@ -310,7 +351,10 @@ async fn fetch(
     mut response: Response,
     tell: watch::Sender<u64>,
 ) -> Result<Written, Failure> {
+    let mut pace = Pace::new();
     while let Some(chunk) = response.chunk().await.map_err(|why| refused(&why))? {
+        let too_slow = |TooSlow| Failure::new(ErrorClass::ClientPayload, "the source is too slow");
+        pace.passed(chunk.len()).map_err(too_slow)?;
         write.chunk(chunk).await?;
         tell.send_replace(write.written());
     }
@@ -327,21 +371,28 @@ mod tests {
     use proptest::prelude::*;
 
     fn source(url: &str, status: u16, headers: &[(&'static str, &str)]) -> Source {
+        asked(url, status, headers, false)
+    }
+
+    fn asked(url: &str, status: u16, headers: &[(&'static str, &str)], part: bool) -> Source {
         let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-        Source::read(url.parse().unwrap(), StatusCode::from_u16(status).unwrap(), &headers.collect())
+        let status = StatusCode::from_u16(status).unwrap();
+        Source::read(url.parse().unwrap(), status, &headers.collect(), part)
     }
 
     #[test]
     fn a_source_says_how_long_the_image_is_and_whether_parts_can_be_had() {
         let whole = source("http://h/x.iso", 200, &[("content-length", "10"), ("accept-ranges", "bytes")]);
         assert_eq!((whole.size, whole.ranges, whole.fetchable()), (Some(10), true, Ok(10)));
-        let part =
-            source("http://h/x.iso", 206, &[("content-length", "1"), ("content-range", "bytes 0-0/10")]);
+        let headers = [("content-length", "1"), ("content-range", "bytes 0-0/10")];
+        let part = asked("http://h/x.iso", 206, &headers, true);
         assert_eq!((part.status.as_u16(), part.size, part.ranges), (200, Some(10), true));
         let class = |source: Source| source.fetchable().map_err(|failure| failure.class.name());
+        assert_eq!(class(source("http://h/x.iso", 206, &headers)), Err("ClientResponseError"), "unasked");
         assert_eq!(class(source("http://h/x", 404, &[("content-length", "3")])), Err("ClientResponseError"));
         assert_eq!(class(source("http://h/x", 200, &[])), Err("ClientError"));
         let packed = source("http://h/x", 200, &[("content-length", "3"), ("content-encoding", "gzip")]);
+        assert_eq!(packed.show()["size"], Value::Null, "nobody knows");
         assert_eq!(class(packed), Err("ClientError"));
     }
 
@@ -370,6 +421,10 @@ mod tests {
             ("http://h/dir/a%20b.iso?x=1", None, Some("a b.iso")),
             ("http://h/", None, None),
             ("http://h/.hidden", None, None),
+            ("http://h/parts%2Fx.iso", None, Some("x.iso")),
+            ("http://h/..%5c..%2f", None, None),
+            ("http://h/x", Some("attachment; filename=\"a;b.iso\""), Some("a;b.iso")),
+            ("http://h/x", Some("attachment; filename=\"a\\\"=b.iso\"; size=3"), Some("a\"=b.iso")),
             ("http://h/x", Some("attachment; filename=\"given name.iso\""), Some("given name.iso")),
             ("http://h/x", Some("attachment; filename=a.iso; filename*=UTF-8''%D1%84.iso"), Some("ф.iso")),
             ("http://h/x", Some("attachment; filename=\"../../etc/passwd\""), Some("passwd")),

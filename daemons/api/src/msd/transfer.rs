@@ -7,6 +7,7 @@
 //! **Checking.** `sha256=HEX` in the query or `Repr-Digest: sha-256=:BASE64:` (RFC 9530) in the head says what the whole
 //! image should be; one that is something else stays incomplete. What it is is told at the end in any case.
 
+use super::pace::{Pace, TooSlow};
 use crate::{
     answer::{self, Answer},
     body,
@@ -62,7 +63,7 @@ pub async fn write(msd: Data<Msd>, query: Query, request: HttpRequest, body: web
     let remove_incomplete = query.flag("remove_incomplete")?;
     let part = Part::of(request.headers())?;
     let wanted = digest(&query, request.headers())?;
-    let write = msd.resume_write(&name, part.size, part.first, remove_incomplete).await?;
+    let write = msd.resume_write(&name, part.size, part.first..part.end, remove_incomplete).await?;
     Ok(answer::ok(&show(&receive(write, body, wanted).await?)))
 }
 
@@ -87,8 +88,11 @@ async fn receive<S>(mut write: msd::Write, mut body: S, wanted: Option<Sha256>) 
 where
     S: Stream<Item = Result<Bytes, PayloadError>> + Unpin,
 {
+    let mut pace = Pace::new();
     while let Some(chunk) = body::next(&mut body).await {
-        write.chunk(chunk.map_err(|why| Failure::invalid(format!("the upload broke off: {why}")))?).await?;
+        let chunk = chunk.map_err(|why| Failure::invalid(format!("the upload broke off: {why}")))?;
+        pace.passed(chunk.len()).map_err(|TooSlow| Failure::invalid("the upload is too slow"))?;
+        write.chunk(chunk).await?;
     }
     Ok(write.finish(wanted).await?)
 }
@@ -98,6 +102,8 @@ where
 struct Part {
     /// Its first byte.
     first: u64,
+    /// The byte behind its last one.
+    end: u64,
     /// Bytes of the whole image.
     size: u64,
 }
@@ -108,24 +114,23 @@ impl Part {
         let length = text(header::CONTENT_LENGTH).and_then(|text| text.parse().ok());
         let length: u64 = length.ok_or_else(|| Failure::invalid("Content-Length: missing"))?;
         if !headers.contains_key(header::CONTENT_RANGE) {
-            return Ok(Self { first: 0, size: length });
+            return Ok(Self { first: 0, end: length, size: length });
         }
         let range = text(header::CONTENT_RANGE).and_then(Self::parse);
         match range {
-            Some((part, carried)) if carried == length => Ok(part),
+            Some(part) if part.end - part.first == length => Ok(part),
             Some(_) => Err(Failure::invalid("Content-Range: not of the length that Content-Length says")),
             None => Err(Failure::invalid("Content-Range: not of the form 'bytes FIRST-LAST/SIZE'")),
         }
     }
 
-    /// And how many bytes it carries.
-    fn parse(text: &str) -> Option<(Self, u64)> {
+    fn parse(text: &str) -> Option<Self> {
         let number =
             |text: &str| text.parse::<u64>().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
         let (range, size) = text.strip_prefix("bytes ")?.trim_start().split_once('/')?;
         let (first, last) = range.split_once('-')?;
         let (first, last, size) = (number(first)?, number(last)?, number(size)?);
-        (first <= last && last < size).then(|| (Self { first, size }, last - first + 1))
+        (first <= last && last < size).then(|| Self { first, end: last + 1, size })
     }
 }
 
@@ -137,10 +142,13 @@ fn digest(query: &Query, headers: &HeaderMap) -> Result<Option<Sha256>, Failure>
             .map_err(|_| Failure::invalid("sha256: not 64 hexadecimal digits"))?;
         return Ok(Some(Sha256(bytes)));
     }
-    let Some(value) = headers.get("Repr-Digest") else { return Ok(None) };
     let bad = || Failure::invalid("Repr-Digest: not of the form 'sha-256=:BASE64:'");
+    // Over several lines or in one: they are one list.
+    let lines: Result<Vec<&str>, _> =
+        headers.get_all("Repr-Digest").map(header::HeaderValue::to_str).collect();
+    let lines = lines.map_err(|_| bad())?;
     // Other algorithms may stand beside ours: they are not looked at.
-    let members = value.to_str().map_err(|_| bad())?.split(',').map(str::trim);
+    let members = lines.iter().flat_map(|line| line.split(',')).map(str::trim);
     let Some(ours) = members.filter_map(|member| member.strip_prefix("sha-256=")).next_back() else {
         return Ok(None);
     };
@@ -158,10 +166,11 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
-        let pair = |(name, value): &(&str, &str)| {
-            (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap())
-        };
-        pairs.iter().map(pair).collect()
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap());
+        }
+        headers
     }
 
     fn part(length: &str, range: Option<&str>) -> Option<(u64, u64)> {
@@ -202,6 +211,8 @@ mod tests {
         assert_eq!(of("", &[("repr-digest", &base64)]), Ok(Some(Sha256([0; 32]))));
         assert_eq!(of("", &[("repr-digest", &format!("md5=:AA==:, {base64}"))]), Ok(Some(Sha256([0; 32]))));
         assert_eq!(of("", &[("repr-digest", "sha-512=:AA==:")]), Ok(None));
+        let lines = [("repr-digest", "md5=:AA==:"), ("repr-digest", base64.as_str())];
+        assert_eq!(of("", &lines), Ok(Some(Sha256([0; 32]))), "a list may stand in several lines");
         for (query, head) in [("sha256=", ""), ("sha256=00", ""), ("", "sha-256=:AA==:"), ("", "sha-256=AA")]
         {
             let head = [("repr-digest", head)];
@@ -212,28 +223,44 @@ mod tests {
     proptest! {
         #[test]
         fn no_range_leads_out_of_the_image(text in "bytes [0-9]{0,21}-[0-9]{0,21}/[0-9*]{0,21}|.{0,40}") {
-            if let Some((part, carried)) = Part::parse(&text) {
-                prop_assert!(carried > 0 && part.first.checked_add(carried).is_some_and(|end| end <= part.size));
+            if let Some(part) = Part::parse(&text) {
+                prop_assert!(part.first < part.end && part.end <= part.size);
             }
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn an_upload_that_stalls_gives_the_drive_back() {
+    /// A drive with an upload of ten bytes, which its sender sends like this.
+    async fn gives_back(body: impl Stream<Item = Result<Bytes, PayloadError>> + Unpin) -> String {
         let dir = tempfile::tempdir().unwrap();
         let settings = msd::Settings { root: dir.path().to_owned(), ..msd::Settings::default() };
         let stop = CancellationToken::new();
         let (msd, task) = msd::spawn(settings, msd::Fake::new().drive(), msd::Plain, stop.clone());
         let mut state = msd.subscribe();
         state.wait_for(|state| state.online && !state.busy).await.unwrap();
-        let write = msd.begin_write("x.iso", 10, true).await.unwrap();
+        let write = msd.begin_write("x.iso", 10_000, true).await.unwrap();
         assert!(msd.subscribe().borrow().busy);
-        let body = stream::iter([Ok(Bytes::from_static(b"abc"))]).chain(stream::pending());
         let failure = receive(write, body, None).await.unwrap_err();
         assert_eq!(failure.class.name(), "ValidatorError");
         let idle = state.wait_for(|state| !state.busy).await.unwrap().clone();
         assert!(!idle.storage.unwrap().images.contains_key("x.iso"), "and the rest is removed, as was asked");
         stop.cancel();
         task.await.unwrap();
+        failure.message
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_that_stalls_gives_the_drive_back() {
+        let why = gives_back(stream::iter([Ok(Bytes::from_static(b"abc"))]).chain(stream::pending())).await;
+        assert!(why.contains("broke off"), "{why}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_that_drips_gives_the_drive_back() {
+        let drops = stream::iter(0..10_000).then(async |_| {
+            tokio::time::sleep(std::time::Duration::from_secs(50)).await;
+            Ok(Bytes::from_static(b"x"))
+        });
+        let why = gives_back(Box::pin(drops)).await;
+        assert!(why.contains("too slow"), "{why}");
     }
 }

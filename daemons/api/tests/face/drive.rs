@@ -161,6 +161,21 @@ fn an_image_is_fetched_and_told_of_line_by_line() {
 }
 
 #[test]
+fn nothing_is_fetched_from_the_appliance_itself() {
+    let appliance = Appliance::start_with(|config| config.kvmd.msd.fetch_near = false);
+    let source = source();
+    let port = source.port();
+    for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0.0.0.0"] {
+        for call in ["write_remote", "probe_remote"] {
+            let path = format!("/api/msd/{call}?url=http://{host}:{port}/x.iso");
+            let answer = appliance.admin("POST", &path);
+            assert_eq!((answer.status, answer.error().as_str()), (400, "ClientConnectorError"), "{path}");
+        }
+    }
+    assert_eq!(free(&appliance)["storage"]["images"], json!({}));
+}
+
+#[test]
 fn what_cannot_be_fetched_is_told_before_the_first_byte() {
     let appliance = Appliance::start();
     let source = source();

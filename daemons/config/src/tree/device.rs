@@ -146,6 +146,8 @@ section! {
         /// Whether the USB gadget is plugged in anew when the drive becomes a CD drive or a disk: a target asks what it is
         /// only then. The keyboard is away for a moment. Our own.
         replug: bool = true => flag(),
+        /// Whether images may be fetched from this machine itself and from link-local addresses, too. Our own.
+        fetch_near: bool = layout.has_state() => flag(),
         /// PiKVM's helper that makes the storage writable; kept for old files, not run: the supervisor does it.
         remount_cmd: Vec<String> = Vec::new() => list(text()),
     }
