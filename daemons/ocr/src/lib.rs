@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use encode::Gray;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
 
 pub use langs::Languages;
 
@@ -32,7 +33,7 @@ pub struct Settings {
     pub data: Vec<PathBuf>,
     /// Languages of a request that names none.
     pub langs: Vec<String>,
-    /// How long a picture may take, waiting included.
+    /// How long a picture may take from the moment that a place is taken, waiting included.
     pub time: Duration,
     /// Bytes of address space the program may use.
     pub memory: u64,
@@ -110,7 +111,7 @@ impl Ocr {
     }
 
     /// A place among those that wait, for a reading in these languages. Whoever has to make the picture first takes one
-    /// before: so no more pictures are made than are read.
+    /// before: so no more pictures are made than are read, and the time counts from here. Looks at the disk.
     ///
     /// # Errors
     /// [`Error::Disabled`], [`Error::UnknownLanguage`], [`Error::Busy`].
@@ -120,7 +121,15 @@ impl Ocr {
         let (data, available) = langs::installed(&settings.data).ok_or(Error::Disabled)?;
         let langs = langs::choose(if langs.is_empty() { &settings.langs } else { langs }, &available)?;
         let permit = Arc::clone(&self.0.places).try_acquire_owned().map_err(|_| Error::Busy)?;
-        Ok(Place { inner: Arc::clone(&self.0), program, data, langs: langs.join("+"), _permit: permit })
+        let until = Instant::now() + settings.time;
+        Ok(Place {
+            inner: Arc::clone(&self.0),
+            program,
+            data,
+            langs: langs.join("+"),
+            until,
+            _permit: permit,
+        })
     }
 }
 
@@ -131,6 +140,7 @@ pub struct Place {
     program: PathBuf,
     data: PathBuf,
     langs: String,
+    until: Instant,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -146,7 +156,7 @@ impl Place {
             let _turn = self.inner.turn.acquire().await.map_err(|_| Error::Busy)?;
             child::read(settings, &self.program, &self.data, &self.langs, &picture).await
         };
-        tokio::time::timeout(settings.time, work).await.unwrap_or(Err(Error::TooSlow(settings.time)))
+        timeout_at(self.until, work).await.unwrap_or(Err(Error::TooSlow(settings.time)))
     }
 }
 

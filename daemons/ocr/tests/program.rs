@@ -67,6 +67,16 @@ async fn a_program_that_takes_too_long_is_an_error() {
 }
 
 #[tokio::test]
+async fn the_time_counts_from_the_place_on_and_not_from_the_picture() {
+    let bench = Bench::new("cat > /dev/null; exec sleep 1");
+    let time = Duration::from_secs(3);
+    let place = bench.ocr_with(|settings| settings.time = time).place(&[]).unwrap();
+    tokio::time::sleep(time).await;
+    // From here on the program would have time enough.
+    assert!(matches!(place.read(picture()).await, Err(Error::TooSlow(_))));
+}
+
+#[tokio::test]
 async fn a_program_whose_reader_is_gone_is_killed() {
     let bench = Bench::new(
         "echo $$ > \"$(dirname \"$0\")/begun\"; mv \"$(dirname \"$0\")/begun\" \"$(dirname \"$0\")/pid\"; exec sleep 1000",
@@ -102,10 +112,11 @@ async fn a_program_that_talks_without_end_is_cut() {
 #[tokio::test]
 async fn a_program_that_wants_all_memory_does_not_get_it() {
     // The shell's own copy of what is echoed into the variable is what would grow.
-    let bench =
-        Bench::new("cat > /dev/null; text=$(head -c 300000000 /dev/zero | tr '\\0' x); echo ${#text}");
-    let ocr = bench.ocr_with(|settings| settings.memory = 64 << 20);
-    assert!(matches!(ocr.read(picture(), &[]).await, Err(Error::Failed(_))));
+    let bench = Bench::new("cat > /dev/null; text=$(head -c 20000000 /dev/zero | tr '\\0' x); echo ${#text}");
+    let with = |memory| bench.ocr_with(|settings| settings.memory = memory);
+    assert!(matches!(with(24 << 20).read(picture(), &[]).await, Err(Error::Failed(_))));
+    // And it is for want of that.
+    assert_eq!(with(1 << 30).read(picture(), &[]).await.as_deref(), Ok("20000000\n"));
 }
 
 #[tokio::test]

@@ -164,7 +164,7 @@ fn head(kind: Kind, len: u64) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::streamer::frames::FramesThread;
+    use crate::streamer::{bench, frames::FramesThread};
     use futures_util::StreamExt;
     use proptest::prelude::*;
     use tungstenite::{Message, WebSocket, protocol::Role};
@@ -176,7 +176,7 @@ mod tests {
         stop: CancellationToken,
     }
 
-    fn bench() -> Bench {
+    fn begin() -> Bench {
         let ring = frames::create(2, 1 << 18).unwrap();
         let writer = frames::Writer::attach(&ring).unwrap();
         let (frames, thread) = Frames::start(&ring).unwrap();
@@ -190,18 +190,7 @@ mod tests {
         }
 
         fn publish(&mut self, data: &[u8]) {
-            let meta = frames::Meta {
-                format: frames::Format::Jpeg,
-                width: 2,
-                height: 1,
-                online: true,
-                key: true,
-                captured: 1,
-                encode_begin: 2,
-                encode_end: 3,
-                state: frames::SourceState::Live,
-            };
-            self.writer.publish(&meta, data).unwrap();
+            self.writer.publish(&bench::meta(true), data).unwrap();
         }
     }
 
@@ -231,7 +220,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn who_asks_for_frames_gets_each_behind_its_two_bytes() {
-        let mut bench = bench();
+        let mut bench = begin();
         let (outgoing, orders) = bench.client(None);
         let mut body = Box::pin(outgoing.body());
         assert_eq!(message(&mut body).await, Message::text(media::hello().text()));
@@ -247,7 +236,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_raw_client_gets_nothing_but_frames() {
-        let mut bench = bench();
+        let mut bench = begin();
         bench.publish(b"JPEG");
         let (outgoing, _orders) = bench.client(Some(Format::Jpeg));
         let mut body = Box::pin(outgoing.body());
@@ -256,7 +245,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn who_does_not_read_gets_the_newest_frame_then() {
-        let mut bench = bench();
+        let mut bench = begin();
         let (outgoing, orders) = bench.client(None);
         let mut body = Box::pin(outgoing.body());
         message(&mut body).await;

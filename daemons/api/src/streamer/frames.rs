@@ -150,32 +150,18 @@ fn read(reader: &frames::Reader, demand: &Demand, newest: &watch::Sender<Option<
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    fn meta() -> frames::Meta {
-        frames::Meta {
-            format: frames::Format::Jpeg,
-            width: 2,
-            height: 1,
-            online: true,
-            key: true,
-            captured: 1,
-            encode_begin: 2,
-            encode_end: 3,
-            state: frames::SourceState::Live,
-        }
-    }
+    use super::{super::bench, *};
 
     #[tokio::test(flavor = "multi_thread")]
     async fn every_viewer_gets_the_newest_frame() {
         let ring = frames::create(2, 64).unwrap();
         let mut writer = frames::Writer::attach(&ring).unwrap();
         let (frames, _thread) = Frames::start(&ring).unwrap();
-        writer.publish(&meta(), b"one").unwrap();
+        writer.publish(&bench::meta(true), b"one").unwrap();
         let (mut first, mut second) = (frames.watch(), frames.watch());
         assert_eq!(first.next().await.unwrap().data, "one");
         assert_eq!(second.next().await.unwrap().data, "one");
-        writer.publish(&meta(), b"two").unwrap();
+        writer.publish(&bench::meta(true), b"two").unwrap();
         assert_eq!(first.next().await.unwrap().data, "two");
         assert_eq!(second.next().await.unwrap().data, "two");
     }
@@ -185,9 +171,9 @@ mod tests {
         let ring = frames::create(2, 64).unwrap();
         let mut writer = frames::Writer::attach(&ring).unwrap();
         let (frames, _thread) = Frames::start(&ring).unwrap();
-        writer.publish(&meta(), b"old").unwrap();
+        writer.publish(&bench::meta(true), b"old").unwrap();
         assert_eq!(frames.watch().next().await.unwrap().data, "old");
-        writer.publish(&meta(), b"new").unwrap();
+        writer.publish(&bench::meta(true), b"new").unwrap();
         assert_eq!(frames.watch().next().await.unwrap().data, "new");
     }
 

@@ -191,7 +191,7 @@ async fn final_frame(repeat: Option<Arc<Shot>>) -> Arc<Shot> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::streamer::{audience::Audience, frames::Frames};
+    use crate::streamer::{audience::Audience, bench, frames::Frames};
     use futures_util::StreamExt;
 
     struct Bench {
@@ -202,7 +202,7 @@ mod tests {
         _thread: crate::streamer::frames::FramesThread,
     }
 
-    fn bench() -> Bench {
+    fn begin() -> Bench {
         let ring = frames::create(2, 64).unwrap();
         let writer = frames::Writer::attach(&ring).unwrap();
         let (frames, thread) = Frames::start(&ring).unwrap();
@@ -233,18 +233,7 @@ mod tests {
         }
 
         fn publish(&mut self, data: &[u8]) {
-            let meta = frames::Meta {
-                format: frames::Format::Jpeg,
-                width: 2,
-                height: 1,
-                online: true,
-                key: true,
-                captured: 1,
-                encode_begin: 2,
-                encode_end: 3,
-                state: frames::SourceState::Live,
-            };
-            self.writer.publish(&meta, data).unwrap();
+            self.writer.publish(&bench::meta(true), data).unwrap();
         }
     }
 
@@ -261,7 +250,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_part_is_headers_picture_and_the_next_boundary() {
-        let mut bench = bench();
+        let mut bench = begin();
         bench.publish(b"JPEG");
         let mut body = Box::pin(bench.show("").body());
         assert_eq!(
@@ -273,7 +262,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn headers_in_advance_come_before_there_is_a_picture() {
-        let mut bench = bench();
+        let mut bench = begin();
         let mut body = Box::pin(bench.show("advance_headers=1").body());
         let head = "--boundarydonotcross\r\nContent-Type: image/jpeg\r\nX-Timestamp: T\r\n\r\n";
         assert_eq!(sent(&mut body, "\r\n\r\n").await, head);
@@ -287,7 +276,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_probe_gets_no_pictures_and_extra_headers_when_asked() {
-        let mut bench = bench();
+        let mut bench = begin();
         bench.publish(b"JPEG");
         let mut body = Box::pin(bench.show("zero_data=true&extra_headers=1").body());
         let part = sent(&mut body, "\r\n\r\n\r\n--boundarydonotcross\r\n").await;
@@ -297,7 +286,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_still_picture_is_sent_twice_to_who_needs_that() {
-        let mut bench = bench();
+        let mut bench = begin();
         bench.publish(b"JPEG");
         let mut body = Box::pin(bench.show("dual_final_frames=1").body());
         sent(&mut body, "JPEG\r\n--boundarydonotcross\r\n").await;
@@ -306,7 +295,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn it_ends_when_the_daemon_does() {
-        let bench = bench();
+        let bench = begin();
         let mut body = Box::pin(bench.show("").body());
         sent(&mut body, BOUNDARY).await;
         bench.stop.cancel();

@@ -5,6 +5,8 @@
 //! the monitor that the target sees.
 
 pub mod audience;
+#[cfg(test)]
+pub(crate) mod bench;
 pub mod edid;
 pub mod frames;
 pub mod mjpeg;
@@ -113,7 +115,8 @@ async fn forget_snapshot(streamer: Data<Streamer>) -> Answer {
 }
 
 async fn ocr_state(ocr: Data<Ocr>) -> Answer {
-    Ok(answer::ok(&model::ocr::wrapped(&text::show(&ocr))))
+    let shown = web::block(move || text::show(&ocr)).await.map_err(Failure::internal)?;
+    Ok(answer::ok(&model::ocr::wrapped(&shown)))
 }
 
 /// Other programs' streams are asked for by `?action=stream` and `?action=snapshot`.

@@ -1,6 +1,6 @@
 //! `GET /streamer/snapshot`: one picture (sections 8.7 and 10.4).
 
-use super::{frames::Shot, owner::Streamer, text};
+use super::{frames::Shot, owner::Streamer, text::Reading};
 use crate::{answer, failure::Failure, query::Query};
 use actix_web::{
     HttpResponse, HttpResponseBuilder,
@@ -21,21 +21,48 @@ const FRESH: Duration = Duration::from_millis(1500);
 /// Previews that are made at once: each takes a picture's worth of memory and a core.
 static PREVIEWS: Semaphore = Semaphore::const_new(2);
 
-/// Answers with a picture: the remembered one, or one from now.
+/// What becomes of the picture.
+enum Wanted {
+    Text(Reading),
+    Preview(Preview),
+    Picture,
+}
+
+impl Wanted {
+    async fn of(ocr: &Ocr, query: &Query) -> Result<Self, Failure> {
+        Ok(if query.flag("ocr")? {
+            Self::Text(Reading::begin(ocr, query).await?)
+        } else if query.flag("preview")? {
+            Self::Preview(Preview::parse(query)?)
+        } else {
+            Self::Picture
+        })
+    }
+}
+
+/// Answers with a picture: the remembered one, as it is, or one from now. That there is none is said before what else was
+/// asked for wrongly, as the contract's server does; what was changes nothing.
 pub async fn take(streamer: &Streamer, ocr: &Ocr, query: &Query) -> Result<HttpResponse, Failure> {
-    let save = query.flag("save")?;
-    let load = query.flag("load")?;
-    let allow_offline = query.flag("allow_offline")?;
-    let shot = if load { streamer.saved() } else { fresh(streamer).await };
-    let shot = shot.filter(|shot| allow_offline || shot.meta.online).ok_or_else(Failure::unavailable)?;
+    let (save, load, allow_offline) =
+        (query.flag("save")?, query.flag("load")?, query.flag("allow_offline")?);
+    // Before the picture is taken: it takes time, which a reading has only so much of.
+    let wanted = Wanted::of(ocr, query).await;
+    let shot = match load {
+        true => streamer.saved(),
+        false => fresh(streamer).await.filter(|shot| allow_offline || shot.meta.online),
+    };
+    let (shot, wanted) = (shot.ok_or_else(Failure::unavailable)?, wanted?);
     if save {
         streamer.remember(Some(Arc::clone(&shot))).await;
     }
-    if query.flag("ocr")? {
-        let text = text::read(ocr, &shot, query).await?;
-        return Ok(head(&shot).insert_header(answer::text_plain()).body(text));
-    }
-    let data = if query.flag("preview")? { preview(&shot, query).await? } else { shot.data.clone() };
+    let data = match wanted {
+        Wanted::Text(reading) => {
+            let text = reading.of(&shot).await?;
+            return Ok(head(&shot).insert_header(answer::text_plain()).body(text));
+        }
+        Wanted::Preview(preview) => preview.of(&shot).await?,
+        Wanted::Picture => shot.data.clone(),
+    };
     Ok(head(&shot).content_type("image/jpeg").body(data))
 }
 
@@ -60,24 +87,40 @@ pub async fn fresh(streamer: &Streamer) -> Option<Arc<Shot>> {
     Some(shot)
 }
 
-async fn preview(shot: &Shot, query: &Query) -> Result<Bytes, Failure> {
-    let side = |name: &str| query.optional(name, |raw| check::int_between(raw, 0, i64::from(u16::MAX)));
-    let to_side = |value: Option<i64>| value.and_then(|value| u32::try_from(value).ok()).unwrap_or(0);
-    let (width, height) = (to_side(side("preview_max_width")?), to_side(side("preview_max_height")?));
-    let quality = query.optional("preview_quality", check::stream_quality)?.unwrap_or(80);
-    let quality = u8::try_from(quality).unwrap_or(80);
-    // Kept until the work is done, even for a client that has left.
-    let turn = PREVIEWS.acquire().await.map_err(Failure::internal)?;
-    let original = shot.data.clone();
-    let work = {
-        let original = original.clone();
-        move || {
-            let _turn = turn;
-            encode::preview(&original, width, height, quality)
-        }
-    };
-    let smaller = tokio::task::spawn_blocking(work).await.map_err(Failure::internal)?;
-    Ok(smaller.map_err(Failure::internal)?.map_or(original, Bytes::from))
+/// A smaller picture.
+struct Preview {
+    /// Pixels at most; 0 = as many as there are.
+    width: u32,
+    height: u32,
+    /// 1 to 100.
+    quality: u8,
+}
+
+impl Preview {
+    fn parse(query: &Query) -> Result<Self, Failure> {
+        let side = |name: &str| {
+            let side = query.optional(name, |raw| check::int_between(raw, 0, i64::from(u16::MAX)))?;
+            Ok::<_, Failure>(side.and_then(|side| u32::try_from(side).ok()).unwrap_or(0))
+        };
+        let quality = query.optional("preview_quality", check::stream_quality)?.unwrap_or(80);
+        let quality = u8::try_from(quality).unwrap_or(80);
+        Ok(Self { width: side("preview_max_width")?, height: side("preview_max_height")?, quality })
+    }
+
+    async fn of(self, shot: &Shot) -> Result<Bytes, Failure> {
+        // Kept until the work is done, even for a client that has left.
+        let turn = PREVIEWS.acquire().await.map_err(Failure::internal)?;
+        let original = shot.data.clone();
+        let work = {
+            let original = original.clone();
+            move || {
+                let _turn = turn;
+                encode::preview(&original, self.width, self.height, self.quality)
+            }
+        };
+        let smaller = tokio::task::spawn_blocking(work).await.map_err(Failure::internal)?;
+        Ok(smaller.map_err(Failure::internal)?.map_or(original, Bytes::from))
+    }
 }
 
 /// The head of a picture's answer, without its body.
@@ -121,4 +164,83 @@ pub fn seconds(ns: u64) -> String {
 pub fn unix_now() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format!("{}.{:06}", now.as_secs(), now.subsec_micros())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::streamer::{
+        bench,
+        frames::Frames,
+        owner::{self, Settings},
+    };
+    use client::supervisor::Supervisor;
+    use tokio::sync::watch;
+    use tokio_util::sync::CancellationToken;
+
+    /// A streamer that does not run, whose last picture showed no signal.
+    struct Dark {
+        streamer: Streamer,
+        /// Nobody watches; without anybody who could, it ends.
+        _viewers: watch::Sender<usize>,
+        stop: CancellationToken,
+    }
+
+    impl Dark {
+        async fn start() -> Self {
+            let settings = Settings {
+                features: model::streamer::Features { quality: true, resolution: false, h264: false },
+                limits: model::streamer::Limits::default(),
+                params: model::streamer::Params::default(),
+                forever: false,
+                shutdown_delay: Duration::ZERO,
+                reset_delay: Duration::ZERO,
+                snapshot_timeout: Duration::from_secs(1),
+                socket: "/nonexistent".into(),
+            };
+            let (stop, supervisor) = (CancellationToken::new(), Supervisor::new("/nonexistent"));
+            let (viewers, seen) = watch::channel(0);
+            let (streamer, _) = owner::spawn(settings, Frames::none(), seen, supervisor, stop.clone());
+            let shot =
+                Shot { seq: 1, meta: bench::meta(false), published_ns: 0, data: Bytes::from_static(b"dark") };
+            let mut state = streamer.subscribe();
+            streamer.remember(Some(Arc::new(shot))).await;
+            state.wait_for(|state| state.snapshot.saved.is_some()).await.unwrap();
+            Self { streamer, _viewers: viewers, stop }
+        }
+
+        async fn asks(&self, ocr: &Ocr, query: &str) -> Result<u16, Failure> {
+            let answer = take(&self.streamer, ocr, &Query::parse(query)).await;
+            answer.map(|response| response.status().as_u16())
+        }
+    }
+
+    impl Drop for Dark {
+        fn drop(&mut self) {
+            self.stop.cancel();
+        }
+    }
+
+    #[tokio::test]
+    async fn the_remembered_picture_is_shown_as_it_is() {
+        let (dark, ocr) = (Dark::start().await, Ocr::new(ocr::Settings::default()));
+        assert_eq!(dark.asks(&ocr, "load=1").await, Ok(200), "without a signal, too");
+        assert_eq!(dark.asks(&ocr, "").await, Err(Failure::unavailable()));
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_for_wrongly_is_refused_once_there_is_a_picture() {
+        let dark = Dark::start().await;
+        let ocr = Ocr::new(ocr::Settings { program: "/nonexistent".into(), ..ocr::Settings::default() });
+        for (query, class) in [
+            ("preview=1&preview_max_width=-1", "ValidatorError"),
+            ("preview=1&preview_quality=0", "ValidatorError"),
+            ("ocr=1&ocr_left=x", "ValidatorError"),
+            ("ocr=1", "OcrError"),
+        ] {
+            let refused = dark.asks(&ocr, &format!("save=1&load=1&{query}")).await.unwrap_err();
+            assert_eq!(refused.class.name(), class, "{query}");
+            assert_eq!(dark.asks(&ocr, query).await, Err(Failure::unavailable()), "{query}");
+        }
+    }
 }

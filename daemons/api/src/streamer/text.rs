@@ -4,9 +4,9 @@ use super::frames::Shot;
 use crate::{failure::Failure, query::Query};
 use encode::Region;
 use model::{check, ocr as wire};
-use ocr::Ocr;
+use ocr::{Ocr, Place};
 
-/// What clients are told of it.
+/// What clients are told of it. Looks at the disk.
 pub fn show(ocr: &Ocr) -> wire::State {
     ocr.languages().map_or_else(wire::State::default, |languages| wire::State {
         enabled: true,
@@ -14,16 +14,33 @@ pub fn show(ocr: &Ocr) -> wire::State {
     })
 }
 
-/// Reads a picture as the query wants it.
-pub async fn read(ocr: &Ocr, shot: &Shot, query: &Query) -> Result<String, Failure> {
-    let langs = query.optional("ocr_langs", |raw| check::list(raw, |name| Ok(name.to_owned())))?;
-    let area = area(query)?;
-    // First, and kept while the picture is decoded, even for a client that has left: no more are decoded than are read.
-    let place = ocr.place(&langs.unwrap_or_default())?;
-    let jpeg = shot.data.clone();
-    let decoded = tokio::task::spawn_blocking(move || (encode::gray(&jpeg, area), place));
-    let (picture, place) = decoded.await.map_err(Failure::internal)?;
-    Ok(place.read(picture.map_err(Failure::internal)?).await?)
+/// What is to be read of a picture that is still to come, and the place among those that wait for it.
+pub struct Reading {
+    place: Place,
+    area: Region,
+}
+
+impl Reading {
+    /// As the query wants it. The place is taken first, so that no more pictures are taken and decoded than are read, and
+    /// the time that a reading may take begins here.
+    pub async fn begin(ocr: &Ocr, query: &Query) -> Result<Self, Failure> {
+        let langs = query.optional("ocr_langs", |raw| check::list(raw, |name| Ok(name.to_owned())))?;
+        let area = area(query)?;
+        let ocr = ocr.clone();
+        // Looks at the disk.
+        let place = tokio::task::spawn_blocking(move || ocr.place(&langs.unwrap_or_default()));
+        Ok(Self { place: place.await.map_err(Failure::internal)??, area })
+    }
+
+    /// Reads the picture.
+    pub async fn of(self, shot: &Shot) -> Result<String, Failure> {
+        let Self { place, area } = self;
+        let jpeg = shot.data.clone();
+        // The place is kept while the picture is decoded, even for a client that has left.
+        let decoded = tokio::task::spawn_blocking(move || (encode::gray(&jpeg, area), place));
+        let (picture, place) = decoded.await.map_err(Failure::internal)?;
+        Ok(place.read(picture.map_err(Failure::internal)?).await?)
+    }
 }
 
 /// An edge that is negative, or not given, is the picture's own.
