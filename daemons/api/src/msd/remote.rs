@@ -1,8 +1,9 @@
 //! `/msd/write_remote`: an image fetched from elsewhere (section 8.6), and our own `/msd/probe_remote`, which says in five
 //! seconds whether that would work.
 //!
-//! The answer is NDJSON: a line at the start, one every two seconds, one at the end. A failure under way is one more line of
-//! progress, then one that says what failed, and then the answer is broken off. A client that leaves ends the transfer.
+//! The answer is NDJSON: a line after the first second, one every two seconds, one at the end. What is fetched within that
+//! second is told in one line, which some clients (aiopikvm) take the whole answer for. A failure under way is one more line
+//! of progress, then one that says what failed, and then the answer is broken off. A client that leaves ends the transfer.
 //!
 //! It follows redirects (from https to https only, and without a `Referer`: signed addresses are secrets) and verifies
 //! certificates by the system's roots, unless told not to. It fetches whatever an
@@ -41,7 +42,9 @@ use tokio::{
 
 /// How long a connection may take to be made, unless the client says otherwise.
 const CONNECT: f64 = 10.0;
-/// How often progress is told.
+/// When progress is told first.
+const FIRST: Duration = Duration::from_secs(1);
+/// How often it is told from then on.
 const PROGRESS: Duration = Duration::from_secs(2);
 /// How long a probe may take as a whole.
 const PROBE: Duration = Duration::from_secs(5);
@@ -268,7 +271,8 @@ fn refused(why: &reqwest::Error) -> Failure {
 struct Job {
     name: String,
     size: u64,
-    source: Value,
+    /// Told in the first line.
+    source: Option<Value>,
     written: watch::Receiver<u64>,
     copy: JoinSet<Result<Written, Failure>>,
     progress: Interval,
@@ -277,7 +281,6 @@ struct Job {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    Begin,
     Running,
     /// Everything is said; broken off, if it failed.
     Over {
@@ -291,8 +294,8 @@ impl Job {
         let (name, size) = (write.name().to_owned(), write.size());
         let mut copy = JoinSet::new();
         copy.spawn(fetch(write, response, tell));
-        let progress = interval_at(Instant::now() + PROGRESS, PROGRESS);
-        Self { name, size, source, written, copy, progress, stage: Stage::Begin }
+        let progress = interval_at(Instant::now() + FIRST, PROGRESS);
+        Self { name, size, source: Some(source), written, copy, progress, stage: Stage::Running }
     }
 
     fn lines(self) -> impl Stream<Item = Result<Bytes, io::Error>> {
@@ -306,7 +309,7 @@ impl Job {
                         sleep(LAST_WORDS).await;
                         return Some((Err(io::ErrorKind::ConnectionAborted.into()), (job, lines)));
                     }
-                    Stage::Begin | Stage::Running => job.next(&mut lines).await,
+                    Stage::Running => job.next(&mut lines).await,
                 }
             }
             lines.pop_front().map(|line| (Ok(line), (job, lines)))
@@ -314,26 +317,27 @@ impl Job {
     }
 
     async fn next(&mut self, lines: &mut VecDeque<Bytes>) {
-        if self.stage == Stage::Begin {
-            self.stage = Stage::Running;
-            let mut first = self.state();
-            first["remote"] = self.source.take();
-            return lines.push_back(line(envelope::ok_line(&first)));
-        }
         tokio::select! {
             done = self.copy.join_next() => match done.and_then(Result::ok).unwrap_or_else(|| Err(msd::Error::Stopped.into())) {
                 Ok(written) => {
                     self.stage = Stage::Over { failed: false };
-                    lines.push_back(line(envelope::ok_line(&show(&written))));
+                    lines.push_back(self.good(show(&written)));
                 }
                 Err(failure) => {
                     self.stage = Stage::Over { failed: true };
-                    lines.push_back(line(envelope::ok_line(&self.state())));
+                    lines.push_back(self.good(self.state()));
                     lines.push_back(line(envelope::failed_line(failure.class, &failure.message)));
                 }
             },
-            _ = self.progress.tick() => lines.push_back(line(envelope::ok_line(&self.state()))),
+            _ = self.progress.tick() => lines.push_back(self.good(self.state())),
         }
+    }
+
+    fn good(&mut self, mut told: Value) -> Bytes {
+        if let Some(source) = self.source.take() {
+            told["remote"] = source;
+        }
+        line(envelope::ok_line(&told))
     }
 
     fn state(&self) -> Value {

@@ -48,6 +48,13 @@ impl Message {
     }
 }
 
+/// The body of an action that is done, where one is wanted.
+pub(super) fn success() -> Value {
+    let mut message = Message::new("Success", &[], "The request was completed").show();
+    message["MessageSeverity"] = "OK".into();
+    json!({"@Message.ExtendedInfo": [message]})
+}
+
 /// The whole body of a failed request.
 pub(super) fn body(class: &str, text: &str, message: &Message) -> String {
     json!({

@@ -3,10 +3,14 @@
 //! An image is named as it lies in storage. Addresses elsewhere are refused: fetching an image is a call of its own
 //! (`/msd/write_remote`), which can say how far it has come.
 
-use super::{Answer, error::Error, object, resource};
+use super::{
+    Answer,
+    error::{self, Error},
+    object, resource,
+};
 use crate::{body, failure::Failure};
 use actix_web::{
-    HttpResponse,
+    HttpRequest,
     web::{self, Data},
 };
 use model::check;
@@ -106,7 +110,7 @@ fn flag(wanted: &Map<String, Value>, name: &str) -> Result<bool, Error> {
     })
 }
 
-pub(super) async fn insert(msd: Data<Msd>, payload: web::Payload) -> Answer {
+pub(super) async fn insert(request: HttpRequest, msd: Data<Msd>, payload: web::Payload) -> Answer {
     let wanted = Insert::parse(&object(&body::read_form(payload).await?)?)?;
     let connected = msd.subscribe().borrow().drive.as_ref().is_some_and(|drive| drive.connected);
     if connected {
@@ -118,12 +122,12 @@ pub(super) async fn insert(msd: Data<Msd>, payload: web::Payload) -> Answer {
     if wanted.connect {
         msd.set_connected(true).await?;
     }
-    Ok(HttpResponse::NoContent().finish())
+    Ok(resource::done(&request, &error::success()))
 }
 
-pub(super) async fn eject(msd: Data<Msd>) -> Answer {
+pub(super) async fn eject(request: HttpRequest, msd: Data<Msd>) -> Answer {
     msd.set_connected(false).await?;
-    Ok(HttpResponse::NoContent().finish())
+    Ok(resource::done(&request, &error::success()))
 }
 
 #[cfg(test)]

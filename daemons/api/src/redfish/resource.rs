@@ -25,6 +25,12 @@ pub(super) fn with_status(status: StatusCode, resource: &Value) -> HttpResponse 
     response.body(body)
 }
 
+/// A change is made. Redfish's clients, who come to `/redfish`, hear 204, as from the reference. Those of the API come to
+/// `/api/redfish`, and one of them (aiopikvm) takes every answer for JSON: there it is `told`.
+pub(super) fn done(request: &HttpRequest, told: &Value) -> HttpResponse {
+    if request.path().starts_with("/api/") { show(told) } else { HttpResponse::NoContent().finish() }
+}
+
 /// The entity tag of a resource: it changes with whatever is shown.
 pub(super) fn tag(resource: &Value) -> String {
     tag_of(&resource.to_string())
@@ -86,6 +92,14 @@ mod tests {
         assert!(one.len() == 18 && one.starts_with('"') && one.ends_with('"'));
         assert_ne!(one, tag(&json!({"a": 2})));
         assert_eq!(one, tag(&json!({"a": 1})));
+    }
+
+    #[test]
+    fn who_comes_by_the_api_is_told_what_was_changed() {
+        for (path, status) in [("/redfish/v1/Systems/0", 204), ("/api/redfish/v1/Systems/0", 200)] {
+            let request = actix_web::test::TestRequest::with_uri(path).to_http_request();
+            assert_eq!(done(&request, &json!({})).status().as_u16(), status, "{path}");
+        }
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! The target: one system with the front panel's power, and the ports of a switch.
 
-use super::{Answer, error::Error, object, resource};
+use super::{
+    Answer,
+    error::{self, Error},
+    object, resource,
+};
 use crate::body;
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpRequest,
     web::{self, Data, Path},
 };
 use atx::{Atx, Click, PowerAction};
@@ -115,7 +119,7 @@ pub(super) async fn patch(
     let system = show(&id, &atx, &info).await?;
     resource::unchanged(&request, &system)?;
     settable(&object(&body::read_form(payload).await?)?)?;
-    Ok(HttpResponse::NoContent().finish())
+    Ok(resource::done(&request, &system))
 }
 
 /// Whether all of this is as it is anyway, which is the most that can be asked for.
@@ -147,7 +151,12 @@ const RESETS: [&str; 6] =
 
 const RESET: &str = "ComputerSystem.Reset";
 
-pub(super) async fn reset(id: Path<String>, atx: Data<Atx>, payload: web::Payload) -> Answer {
+pub(super) async fn reset(
+    request: HttpRequest,
+    id: Path<String>,
+    atx: Data<Atx>,
+    payload: web::Payload,
+) -> Answer {
     let wanted = object(&body::read_form(payload).await?)?;
     let kind = wanted.get("ResetType").ok_or_else(|| Error::missing(RESET, "ResetType"))?;
     let kind = kind.as_str().filter(|kind| RESETS.contains(kind));
@@ -156,7 +165,7 @@ pub(super) async fn reset(id: Path<String>, atx: Data<Atx>, payload: web::Payloa
     if Target::parse(&id)? == Target::Main {
         press(&atx, kind).await?;
     }
-    Ok(HttpResponse::NoContent().finish())
+    Ok(resource::done(&request, &error::success()))
 }
 
 /// Where there is no front panel nothing is pressed, and nobody is told, as with the reference.

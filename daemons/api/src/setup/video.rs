@@ -20,13 +20,14 @@ const DEBIAN: [&str; 2] = ["/usr/share/tesseract-ocr/5/tessdata", "/usr/share/te
 
 pub(super) fn settings(config: &Config) -> owner::Settings {
     let settings = &config.kvmd.streamer;
-    // Settings copied from a PiKVM name a bit rate: that must not offer what is not there.
-    let h264 = client::streamer::can("H264") && settings.h264_bitrate.default > 0;
+    // What is wished of H.264 is kept and told, as with the reference while nothing encodes; that it is there is not said
+    // before it is.
+    let h264 = settings.h264_bitrate.default > 0;
     let quality = settings.quality > 0;
     let sizes = &settings.resolution;
     let resolution = sizes.default.is_some();
     owner::Settings {
-        features: Features { quality, resolution, h264 },
+        features: Features { quality, resolution, h264: h264 && client::streamer::can("H264") },
         limits: Limits {
             desired_fps: Range { min: settings.desired_fps.min, max: settings.desired_fps.max },
             available_resolutions: resolution

@@ -75,7 +75,8 @@ async fn state(streamer: Data<Streamer>) -> Answer {
 }
 
 async fn set_params(streamer: Data<Streamer>, query: Query) -> Answer {
-    let features = &streamer.settings().features;
+    let owner::Settings { features, limits, .. } = streamer.settings();
+    let h264 = limits.h264_bitrate.is_some();
     let given = |name: &str, fitted: bool, class| match query.get(name) {
         Some(raw) if raw.trim().is_empty() => Ok(None),
         Some(_) if !fitted => Err(Failure::new(class, format!("{name}: cannot be set here"))),
@@ -89,10 +90,10 @@ async fn set_params(streamer: Data<Streamer>, query: Query) -> Answer {
         resolution: given("resolution", features.resolution, ErrorClass::StreamerResolutionNotSupported)?
             .map(check::resolution)
             .transpose()?,
-        h264_bitrate: given("h264_bitrate", features.h264, ErrorClass::StreamerH264NotSupported)?
+        h264_bitrate: given("h264_bitrate", h264, ErrorClass::StreamerH264NotSupported)?
             .map(check::h264_bitrate)
             .transpose()?,
-        h264_gop: given("h264_gop", features.h264, ErrorClass::StreamerH264NotSupported)?
+        h264_gop: given("h264_gop", h264, ErrorClass::StreamerH264NotSupported)?
             .map(check::h264_gop)
             .transpose()?,
     };

@@ -98,6 +98,8 @@ fn source() -> SocketAddr {
 }
 
 const SOURCE: usize = 100_000;
+/// How long the slow one pauses: longer than it takes until progress is told.
+const SLOW: Duration = Duration::from_secs(3);
 
 fn answer(mut stream: TcpStream, address: SocketAddr) {
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
@@ -128,7 +130,14 @@ fn answer(mut stream: TcpStream, address: SocketAddr) {
     // Who hung up meanwhile is who was asked to.
     let _ =
         stream.write_all(format!("HTTP/1.1 {status}\r\n{more}{length}Connection: close\r\n\r\n").as_bytes());
-    let _ = stream.write_all(body);
+    let (now, later) = body.split_at(if path == "/slow.iso" { body.len() / 2 } else { 0 });
+    let _ = stream.write_all(now);
+    if path == "/slow.iso" {
+        // Nobody says anything meanwhile.
+        let _ = stream.set_read_timeout(Some(SLOW));
+        let _ = stream.read(&mut [0]);
+    }
+    let _ = stream.write_all(later);
 }
 
 fn fetch(appliance: &Appliance, query: &str) -> (u16, Vec<Value>, String) {
@@ -140,7 +149,7 @@ fn fetch(appliance: &Appliance, query: &str) -> (u16, Vec<Value>, String) {
 }
 
 #[test]
-fn an_image_is_fetched_and_told_of_line_by_line() {
+fn an_image_is_fetched_and_told_of() {
     let appliance = Appliance::start();
     let source = source();
     for (path, more, name) in [
@@ -151,8 +160,8 @@ fn an_image_is_fetched_and_told_of_line_by_line() {
     ] {
         let (status, lines, text) = fetch(&appliance, &format!("url=http://{source}/{path}{more}"));
         assert_eq!(status, 200, "{text}");
-        let (first, last) = (&lines[0]["result"]["image"], &lines[lines.len() - 1]["result"]["image"]);
-        assert_eq!(first, &json!({"name": name, "size": SOURCE, "written": 0}));
+        let (first, last) = (&lines[0]["result"], &lines[lines.len() - 1]["result"]["image"]);
+        assert_eq!((&first["remote"]["status"], &first["remote"]["size"]), (&json!(200), &json!(SOURCE)));
         assert_eq!((&last["name"], &last["written"]), (&json!(name), &json!(SOURCE)));
         assert_eq!(last["sha256"], hex::encode(Sha256::digest(data(SOURCE))));
         assert!(text.ends_with("0\r\n\r\n"), "the answer ends properly");
@@ -195,6 +204,23 @@ fn what_cannot_be_fetched_is_told_before_the_first_byte() {
         assert_eq!((answer.status, answer.error().as_str()), (400, class), "{query}");
     }
     assert_eq!(free(&appliance)["storage"]["images"], json!({}));
+}
+
+#[test]
+fn what_takes_long_is_told_of_line_by_line_and_what_does_not_in_one() {
+    let appliance = Appliance::start();
+    let source = source();
+    let (status, lines, text) = fetch(&appliance, &format!("url=http://{source}/slow.iso"));
+    let written: Vec<_> = lines.iter().map(|line| line["result"]["image"]["written"].as_u64()).collect();
+    assert_eq!(status, 200, "{text}");
+    assert!(written.len() > 1 && written.is_sorted(), "{text}");
+    assert!(written.first() < Some(&Some(100_000)) && written.last() == Some(&Some(100_000)), "{text}");
+    assert!(lines.iter().skip(1).all(|line| line["result"].get("remote").is_none()), "{text}");
+    free(&appliance);
+    let begin = Instant::now();
+    let (_, lines, text) = fetch(&appliance, &format!("url=http://{source}/quick.iso"));
+    // A machine that has other things to do is no reason to fail.
+    assert!(lines.len() == 1 || begin.elapsed() > Duration::from_secs(1), "{text}");
 }
 
 #[test]

@@ -94,8 +94,8 @@ section! {
 section! {
     /// H.264 bit rate in kbit/s.
     pub struct H264Bitrate(layout) {
-        /// At start; 0 = there is no H.264.
-        default: u32 = 0 => integer(0, 20_000),
+        /// At start; 0 = there is no H.264. The default is that of PiKVM's boards.
+        default: u32 = 5000 => integer(0, 20_000),
         /// The least a client may ask for.
         min: u32 = 25 => integer(25, 20_000),
         /// The most a client may ask for.
