@@ -10,6 +10,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 @dataclasses.dataclass
 class Tally:
+    """`failures` are all that was not passed; those of them that differ on purpose say so themselves."""
+
     passed: int = 0
     failures: list = dataclasses.field(default_factory=list)
     skipped: str = ""
@@ -17,6 +19,14 @@ class Tally:
     @property
     def total(self):
         return self.passed + len(self.failures)
+
+    def worse_than(self, passed, total):
+        """What is worse than these figures of an earlier run, or nothing."""
+        if self.passed < passed:
+            return f"{self.passed} passed, {passed} did before"
+        if len(self.failures) > total - passed:
+            return f"{len(self.failures)} failed, {total - passed} did before"
+        return ""
 
     def good(self, count=1):
         self.passed += count
