@@ -30,7 +30,7 @@ export class DriveMenu {
     /** @type {HTMLProgressElement} */ this.bar = one("bar");
     /** @type {HTMLElement} */ this.progress = one("progress");
     /** @type {HTMLElement} */ this.arrived = one("arrived");
-    /** @type {HTMLInputElement} */ this.sum = one("sum");
+    /** @type {HTMLTextAreaElement} */ this.sum = one("sum");
     /** @type {HTMLElement} */ this.unfinished = one("unfinished");
     /** @type {HTMLElement} */ this.state = one("state");
     /** @type {HTMLElement} */ this.controls = one("controls");
