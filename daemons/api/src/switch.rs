@@ -69,8 +69,10 @@ async fn set_active(query: Query) -> Answer {
 
 async fn set_beacon(query: Query) -> Answer {
     query.required("state", boolean)?;
-    if query.optional("port", check::port)?.is_none() && query.optional("uplink", int)?.is_none() {
-        query.required("downlink", int)?;
+    let (port, uplink) = (query.optional("port", check::port)?, query.optional("uplink", int)?);
+    let downlink = query.optional("downlink", int)?;
+    if port.is_none() && uplink.is_none() && downlink.is_none() {
+        return Err(Failure::invalid("downlink: missing"));
     }
     Ok(answer::nothing())
 }

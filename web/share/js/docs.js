@@ -20,6 +20,12 @@ function node(tag, text = "", look = "") {
   return made;
 }
 
+/** Words of the document, in which `code` stands between such marks. @param {HTMLElement} place @param {string} text */
+function say(place, text) {
+  place.replaceChildren(...text.split("`").map((part, at) => node(at % 2 ? "code" : "span", part)));
+  return place;
+}
+
 /** The whole document. @type {any} */
 let api = {};
 
@@ -82,7 +88,7 @@ function list(title, rows, tag = "dd") {
   for (const [name, text] of rows) {
     const dd = node("dd");
     if (tag === "pre" && text.includes("\n")) dd.append(node("pre", text));
-    else dd.textContent = text;
+    else say(dd, text);
     all.append(node("dt", name), dd);
   }
   const heading = node("h4", title);
@@ -93,7 +99,7 @@ function list(title, rows, tag = "dd") {
 /** All that is known of an operation. @param {Operation} operation */
 function detail(operation) {
   const all = node("div");
-  if (operation.description) all.append(node("p", operation.description));
+  if (operation.description) all.append(say(node("p"), operation.description));
   const how = operation["x-changes-with"] ? t("docs.changes_with", { name: operation["x-changes-with"] }) : t(operation["x-changes"] ? "docs.changes" : "docs.tells");
   const who = t("docs.who", { role: t(`docs.role.${operation["x-role"]}`) });
   const said = node("p", `${who} ${how}`, "lead");
@@ -180,7 +186,7 @@ async function begin() {
   if (answer.status === 401) return location.assign("../login/");
   if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
   api = await answer.json();
-  byId("about").textContent = api.info.description;
+  say(byId("about"), api.info.description);
   const all = operations();
   for (const { name, description } of api.tags) {
     const section = node("section");

@@ -1,6 +1,6 @@
 //! The lent drive and its images.
 
-use super::updates::{bytes, length};
+use super::updates::bytes;
 use crate::openapi::{
     doc::{BYTES, Doc, Param, like, number, switch, text, word},
     shape::{self, Shape, both, object, optional, raw},
@@ -103,10 +103,9 @@ fn transfers() -> Vec<Doc> {
             .query(prefix())
             .query(remove())
             .query(like("sha256", "What the whole image should be.", "^[0-9A-Fa-f]{64}$"))
-            .header(length())
             .header(like("Content-Range", "Which part it is: at most `written` bytes are before it.", "^bytes [0-9]+-[0-9]+/[0-9]+$"))
             .header(text("Repr-Digest", "What the whole image should be: `sha-256=:BASE64:` (RFC 9530).", None))
-            .body(BYTES, "The image.", bytes())
+            .body(BYTES, "The image, or a part of it; Content-Length must say how long it is.", bytes())
             .tells(written())
             .fails(OFF)
             .fails(WRITE)

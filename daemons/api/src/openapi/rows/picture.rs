@@ -1,7 +1,7 @@
 //! The picture: settings, snapshots, text on it, the stream, the monitor that the target sees.
 
 use crate::openapi::{
-    doc::{Doc, Param, TEXT, like, list, switch, text, whole, word},
+    doc::{Doc, Param, TEXT, like, list, switch, text, whole},
     shape::{self, nullable, object, raw},
 };
 use model::{
@@ -32,7 +32,7 @@ fn settings() -> Vec<Doc> {
             .query(whole("quality", "Of JPEGs.", 1, 100))
             .query(whole("desired_fps", "Pictures a second; 0: as many as there are.", 0, 120))
             .query(
-                like("resolution", "Width and height.", "^[1-9][0-9]{0,8}x[1-9][0-9]{0,8}$")
+                like("resolution", "Width and height.", "^([1-9][0-9]{0,8}x[1-9][0-9]{0,8})?$")
                     .example("1920x1080"),
             )
             .query(whole("h264_bitrate", "kbit/s.", 25, 20_000))
@@ -121,7 +121,11 @@ pub(super) fn beside() -> Vec<Doc> {
     };
     let index = |path| {
         flags(Doc::get(path, "Leads to the stream, as other programs' streams are asked for"))
-            .query(word("action", "What to do at once.", &["stream", "snapshot"]))
+            .query(text(
+                "action",
+                "`stream` or `snapshot`: at once; anything else: a page that leads there.",
+                None,
+            ))
             .answers(200, "A page, the stream or a picture.", "text/html", raw(json!({"type": "string"})))
             .answers(200, "A page, the stream or a picture.", JPEG, super::updates::bytes())
             .answers(200, "A page, the stream or a picture.", STREAM, super::updates::bytes())

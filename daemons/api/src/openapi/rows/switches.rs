@@ -175,12 +175,8 @@ fn edids() -> Vec<Doc> {
             .query(data())
             .body_if_any(
                 JSON,
-                "The same two.",
-                shape::optional([
-                    ("name", shape::text("Its name.")),
-                    ("id", shape::text("Its name.")),
-                    ("data", shape::text("Its data.")),
-                ]),
+                "Where the query has no `data`: an object with the same two.",
+                raw(json!({"properties": {"name": {"type": "string"}, "id": {"type": "string"}, "data": {"type": "string"}}})),
             )
             .tells(object([("id", shape::text("What it is called in calls."))]))
             .fails_plainly(400, "the body broke off")

@@ -1,7 +1,7 @@
 //! The appliance itself: owner, names, network, end, releases.
 
 use crate::openapi::{
-    doc::{BYTES, Doc, JSON, Param, TEXT, like, switch, text, whole},
+    doc::{BYTES, Doc, JSON, Param, TEXT, like, switch, text},
     shape::{self, Shape, nullable, object, optional, raw},
 };
 use client::system::{Network, State};
@@ -123,8 +123,7 @@ fn updates() -> Vec<Doc> {
             .fails(REFUSED),
         Doc::post("/system/update/upload", "Takes a bundle in")
             .query(like("sha256", "What it should be.", "^[0-9A-Fa-f]{64}$"))
-            .header(length())
-            .body(BYTES, "A bundle of RAUC.", bytes())
+            .body(BYTES, "A bundle of RAUC; Content-Length must say how long it is.", bytes())
             .tells(object([(
                 "upload",
                 object([("size", shape::whole("Bytes.")), ("sha256", shape::text("Of what arrived."))]),
@@ -145,11 +144,6 @@ fn updates() -> Vec<Doc> {
         )
         .fails(REFUSED),
     ]
-}
-
-/// Uploads say how long they are.
-pub(super) fn length() -> Param {
-    whole("Content-Length", "Bytes of the body: there is no upload of unknown length.", 0, None).required()
 }
 
 /// Any bytes.
