@@ -206,7 +206,7 @@ fn dispatch(cli: Cli, console: &mut Console<'_>) -> Result<Exit, Failure> {
         Verb::Logs(logs) => log::run(&settings(&args, console)?, &args.layout(), &logs, console),
         Verb::System(verb) => system::run(&settings(&args, console)?, verb, console),
         Verb::Claim(who) => system::claim(&settings(&args, console)?, &who, console),
-        Verb::Passwd(verb) => password::run(&settings(&args, console)?, verb, console),
+        Verb::Passwd(verb) => password::run(&settings(&args, console)?, &args.layout(), verb, console),
         Verb::Role(verb) => role::run(&settings(&args, console)?, &args.layout(), verb, console),
         Verb::Token(verb) => token::run(&settings(&args, console)?, &verb, console),
         Verb::Totp(verb) => totp::run(&settings(&args, console)?, &args.layout(), verb, console),

@@ -1,6 +1,12 @@
 //! `kvmctl passwd`: the file of logins.
 
-use auth::htpasswd::Entries;
+use std::path::Path;
+
+use auth::{
+    Role, Roles,
+    htpasswd::Entries,
+    totp::{OWN_SECRETS, Own},
+};
 use clap::Subcommand;
 
 use crate::{Console, Exit, Failure};
@@ -41,7 +47,12 @@ pub(crate) struct Who {
     quiet: bool,
 }
 
-pub(crate) fn run(config: &config::Config, verb: Verb, console: &mut Console<'_>) -> Result<Exit, Failure> {
+pub(crate) fn run(
+    config: &config::Config,
+    layout: &config::Layout,
+    verb: Verb,
+    console: &mut Console<'_>,
+) -> Result<Exit, Failure> {
     if let Verb::Hash { read_stdin } = verb {
         let passwd = typed(read_stdin, console)?;
         writeln!(console.out, "{}", auth::hash::ssha512(auth::syntax::password(&passwd)?)?)?;
@@ -49,6 +60,7 @@ pub(crate) fn run(config: &config::Config, verb: Verb, console: &mut Console<'_>
     }
     let path = &config.kvmd.auth.internal.file;
     let mut entries = Entries::read_or_new(path)?;
+    let mut gone = None;
     let (quiet, done) = match verb {
         Verb::Hash { .. } => return Ok(Exit::Good),
         Verb::List => {
@@ -72,14 +84,34 @@ pub(crate) fn run(config: &config::Config, verb: Verb, console: &mut Console<'_>
         }
         Verb::Del { user, quiet } => {
             entries.del(&user)?;
-            (quiet, format!("{user} deleted; their logins end within 2 seconds"))
+            let done =
+                format!("{user} deleted, with their role and secret; their logins end within 2 seconds");
+            gone = Some(user);
+            (quiet, done)
         }
     };
     entries.write(path)?;
+    if let Some(user) = gone {
+        forget(&layout.kvmd_state(), &user)?;
+    }
     if !quiet {
         writeln!(console.err, "{done}")?;
     }
     Ok(Exit::Good)
+}
+
+/// Whoever comes by this name later has neither secret nor role of theirs. The role goes last: it takes rights away.
+fn forget(state: &Path, user: &str) -> Result<(), auth::Error> {
+    let (secrets, roles) = (state.join(OWN_SECRETS), state.join("roles"));
+    let mut own = Own::read(&secrets)?;
+    if own.forget(user) {
+        own.write(&secrets)?;
+    }
+    let mut given = Roles::read(&roles, Role::Viewer)?;
+    if given.forget(user) {
+        given.write(&roles)?;
+    }
+    Ok(())
 }
 
 /// Refuses before anybody types a password for nothing.

@@ -133,8 +133,12 @@ fn a_user_lives_from_add_to_del() {
     assert_eq!(shell.prompts.last(), Some(&None));
     assert_ne!(shell.file("var/kvmd/htpasswd"), before);
 
+    assert_eq!(shell.run("kvmctl role set jane viewer").exit, Exit::Good);
+    assert_eq!(shell.run("kvmctl totp init --user jane").exit, Exit::Good);
     assert_eq!(shell.run("kvmctl passwd del jane").exit, Exit::Good);
     assert_eq!(shell.run("kvmctl passwd list").out, "");
+    let left = ["roles", "totp.users"].map(|name| shell.file(&format!("var/kvmd/{name}")));
+    assert_eq!(left, ["", ""], "whoever comes later by this name has nothing of theirs");
 }
 
 #[test]
