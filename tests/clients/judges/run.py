@@ -24,6 +24,7 @@ import figures  # noqa: E402
 import fleet  # noqa: E402
 import libraries  # noqa: E402
 import recordings  # noqa: E402
+import schema  # noqa: E402
 import wire  # noqa: E402
 from appliance import Appliance  # noqa: E402
 from tally import ROOT, Tally  # noqa: E402
@@ -44,6 +45,8 @@ JUDGES = {
     "recording http-noauth-msdoff": recordings.open_to_all,
     "recording http-gateway": recordings.gateway,
     "recording http-vm": recordings.fitted,
+    # Last: it leaves keys, images and settings behind.
+    "schemathesis": schema.judge,
 }
 BEGIN, END = "<!-- judges -->", "<!-- /judges -->"
 
