@@ -1,21 +1,15 @@
-//! `kvmctl edid`: the monitor that the capture device shows the target, asked from `kvmd`'s unix socket.
-//!
-//! Asked in HTTP/1.0, so that the body is the rest of the connection and nothing has to be decoded.
+//! `kvmctl edid`: the monitor that the capture device shows the target, asked from `kvmd`.
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::Subcommand;
 use edid::Edid;
 
-use crate::{Console, Exit, Failure};
+use crate::desk::Desk;
+use crate::face::Call;
+use crate::{Exit, Failure};
 
-/// Longer than `kvmd` lets a request wait for the streamer.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// More than any answer about an EDID has.
-const ANSWER_BYTES: u64 = 64 * 1024;
 /// More than any file of an EDID has.
 const FILE_BYTES: u64 = 16 * 1024;
 
@@ -38,29 +32,24 @@ pub(crate) enum Verb {
     Undo,
 }
 
-pub(crate) fn run(config: &config::Config, verb: &Verb, console: &mut Console<'_>) -> Result<Exit, Failure> {
-    let socket = &config.kvmd.server.unix;
-    let told = match verb {
-        Verb::Show { .. } => ask(socket, "GET", "/streamer/edid")?,
-        Verb::Set { file } => {
-            let edid = read(file).map_err(|error| Failure::new(Exit::Failed, error))?;
-            ask(socket, "POST", &format!("/streamer/set_edid?data={}", edid.to_hex()))?
-        }
-        Verb::Confirm => ask(socket, "POST", "/streamer/confirm_edid")?,
-        Verb::Undo => ask(socket, "POST", "/streamer/undo_edid")?,
+pub(crate) fn run(desk: &mut Desk<'_, '_>, verb: &Verb) -> Result<Exit, Failure> {
+    let call = match verb {
+        Verb::Show { .. } => Call::get("/streamer/edid"),
+        Verb::Set { file } => Call::post("/streamer/set_edid").with("data", read(file)?.to_hex()),
+        Verb::Confirm => Call::post("/streamer/confirm_edid"),
+        Verb::Undo => Call::post("/streamer/undo_edid"),
     };
-    let text = match verb {
+    desk.show(call, |told| match verb {
         Verb::Show { hex: true } => {
             let data = told.get("data").and_then(serde_json::Value::as_str).unwrap_or_default();
             data.parse::<Edid>().map_or_else(|_| format!("{data}\n"), |edid| edid.to_string())
         }
-        _ => shown(&told),
-    };
-    write!(console.out, "{text}")?;
-    Ok(Exit::Good)
+        _ => shown(told),
+    })
 }
 
-fn read(file: &Path) -> anyhow::Result<Edid> {
+/// An EDID from a file.
+pub(crate) fn read(file: &Path) -> anyhow::Result<Edid> {
     let mut bytes = Vec::new();
     match file.to_str() {
         Some("-") => std::io::stdin().lock().take(FILE_BYTES).read_to_end(&mut bytes)?,
@@ -109,42 +98,9 @@ fn shown(told: &serde_json::Value) -> String {
     text
 }
 
-/// The result of a request to `kvmd`.
-pub(crate) fn ask(socket: &Path, method: &str, path: &str) -> Result<serde_json::Value, Failure> {
-    let unreachable = |error: std::io::Error| {
-        let exit = match error.kind() {
-            std::io::ErrorKind::PermissionDenied => Exit::Refused,
-            _ => Exit::Unreachable,
-        };
-        Failure::new(exit, anyhow::anyhow!("kvmd at {}: {error}", socket.display()))
-    };
-    let mut stream = UnixStream::connect(socket).map_err(unreachable)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let request = format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
-    stream.write_all(request.as_bytes()).map_err(unreachable)?;
-    let mut answer = String::new();
-    stream.take(ANSWER_BYTES).read_to_string(&mut answer).map_err(unreachable)?;
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
-    let code = head.split(' ').nth(1).unwrap_or_default();
-    let body: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
-    let result = body.get("result").cloned().unwrap_or_default();
-    let why =
-        result.get("error_msg").and_then(serde_json::Value::as_str).unwrap_or("kvmd gave no proper answer");
-    let why = || anyhow::anyhow!("{}", why.chars().filter(|letter| !letter.is_control()).collect::<String>());
-    match code {
-        "200" => Ok(result),
-        "401" | "403" => Err(Failure::new(Exit::Refused, anyhow::anyhow!("kvmd refuses that to this user"))),
-        "503" => Err(Failure::new(Exit::NotReady, why())),
-        "" => Err(Failure::new(Exit::Unreachable, why())),
-        _ => Err(Failure::new(Exit::Failed, why())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{BufRead, BufReader};
-    use std::os::unix::net::UnixListener;
 
     /// A sound block, named.
     fn edid() -> Edid {
@@ -177,35 +133,5 @@ mod tests {
         let told = serde_json::json!({"data": edid().to_hex(), "trial": null, "saved": edid().to_hex()});
         assert!(shown(&told).ends_with("confirmed\n"));
         assert_eq!(shown(&serde_json::json!({"data": ""})), "no monitor\n");
-    }
-
-    #[test]
-    fn every_answer_has_its_exit_code() {
-        let good = "HTTP/1.0 200 OK\r\n\r\n{\"ok\":true,\"result\":{\"data\":\"\"}}";
-        let bad =
-            "HTTP/1.0 400 Bad\r\n\r\n{\"ok\":false,\"result\":{\"error\":\"E\",\"error_msg\":\"no trial\"}}";
-        for (answer, exit) in [
-            (good, Exit::Good),
-            (bad, Exit::Failed),
-            ("HTTP/1.0 503 No\r\n\r\n{}", Exit::NotReady),
-            ("HTTP/1.0 403 No\r\n\r\n", Exit::Refused),
-            ("", Exit::Unreachable),
-        ] {
-            let dir = tempfile::tempdir().unwrap();
-            let path = dir.path().join("kvmd.sock");
-            let listener = UnixListener::bind(&path).unwrap();
-            let server = std::thread::spawn(move || {
-                let (mut stream, _) = listener.accept().unwrap();
-                let mut reader = BufReader::new(stream.try_clone().unwrap());
-                let mut request = String::new();
-                while reader.read_line(&mut request).unwrap() > 2 {}
-                stream.write_all(answer.as_bytes()).unwrap();
-                request
-            });
-            let got =
-                ask(&path, "POST", "/streamer/undo_edid").map_or_else(|failure| failure.exit, |_| Exit::Good);
-            assert_eq!(got, exit, "{answer:?}");
-            assert!(server.join().unwrap().starts_with("POST /streamer/undo_edid HTTP/1.0\r\n"));
-        }
     }
 }

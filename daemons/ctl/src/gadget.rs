@@ -31,6 +31,13 @@ pub(crate) enum Switch {
     Off,
 }
 
+impl Switch {
+    /// As a parameter of the API.
+    pub(crate) fn digit(self) -> u8 {
+        u8::from(self == Self::On)
+    }
+}
+
 pub(crate) fn run(config: &config::Config, verb: &Verb, console: &mut Console<'_>) -> Result<Exit, Failure> {
     match verb {
         Verb::Status { json } => return status(config, *json, console),

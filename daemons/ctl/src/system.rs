@@ -76,10 +76,13 @@ pub(crate) enum NetworkVerb {
 pub(crate) struct Claim {
     /// The owner's name.
     #[arg(default_value = "admin")]
-    user: String,
+    pub(crate) user: String,
     /// Reads the password as one line of standard input, instead of asking for it twice.
     #[arg(short = 'i', long)]
-    read_stdin: bool,
+    pub(crate) read_stdin: bool,
+    /// The code on the appliance's console, with `--url`; asked for when this is left out.
+    #[arg(long)]
+    pub(crate) code: Option<String>,
 }
 
 pub(crate) fn run(config: &config::Config, verb: Verb, console: &mut Console<'_>) -> Result<Exit, Failure> {
@@ -112,15 +115,7 @@ pub(crate) fn run(config: &config::Config, verb: Verb, console: &mut Console<'_>
         Verb::Network(NetworkVerb::Undo) => (Ask::UndoNetwork, "taken back"),
         Verb::Reboot => (Ask::Reboot, "restarting"),
         Verb::FactoryReset { drive, yes } => {
-            if !yes {
-                let what =
-                    if drive { "settings, users, logs and all images" } else { "settings, users and logs" };
-                let answer =
-                    (console.secret)(Some(&format!("This forgets {what}. Type \"reset\" to go on: ")))?;
-                if answer.trim() != "reset" {
-                    return Err(anyhow::anyhow!("nothing was done").into());
-                }
-            }
+            really(drive, yes, console)?;
             (Ask::FactoryReset { drive }, "restarting as it came")
         }
     };
@@ -129,6 +124,18 @@ pub(crate) fn run(config: &config::Config, verb: Verb, console: &mut Console<'_>
         writeln!(console.err, "{done}")?;
     }
     Ok(Exit::Good)
+}
+
+/// Asks whether everything shall be forgotten.
+pub(crate) fn really(drive: bool, yes: bool, console: &mut Console<'_>) -> Result<(), Failure> {
+    let what = if drive { "settings, users, logs and all images" } else { "settings, users and logs" };
+    if yes
+        || (console.secret)(Some(&format!("This forgets {what}. Type \"reset\" to go on: ")))?.trim()
+            == "reset"
+    {
+        return Ok(());
+    }
+    Err(anyhow::anyhow!("nothing was done").into())
 }
 
 /// Makes the first user: whoever may write the file needs no code.
@@ -180,7 +187,8 @@ fn refused(told: Told) -> Failure {
     anyhow::anyhow!(why).into()
 }
 
-fn read(file: &Path) -> Result<String, Failure> {
+/// The text of a small file.
+pub(crate) fn read(file: &Path) -> Result<String, Failure> {
     let mut text = String::new();
     let named = |error: std::io::Error| anyhow::anyhow!("{}: {error}", file.display());
     match file.to_str() {
@@ -195,7 +203,7 @@ fn read(file: &Path) -> Result<String, Failure> {
 }
 
 /// The system for people.
-fn shown(state: &State) -> String {
+pub(crate) fn shown(state: &State) -> String {
     let mut text = match (&state.release, state.image) {
         (Some(release), true) => {
             let slot = state.slot.as_deref().unwrap_or("?");

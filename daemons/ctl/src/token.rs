@@ -1,4 +1,4 @@
-//! `kvmctl token`: API tokens, asked from `kvmd`'s unix socket.
+//! `kvmctl token`: API tokens, asked from `kvmd`.
 
 use std::time::Duration;
 
@@ -7,7 +7,9 @@ use auth::Role;
 use clap::Subcommand;
 use serde_json::Value;
 
-use crate::{Console, Exit, Failure, edid::ask};
+use crate::desk::Desk;
+use crate::face::Call;
+use crate::{Exit, Failure};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -25,11 +27,7 @@ pub(crate) enum Verb {
         scopes: Option<String>,
     },
     /// All tokens, without their secrets.
-    List {
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    List,
     /// Ends a token; what is open by it closes at once.
     Revoke {
         /// Its name, or its number as `list` shows it.
@@ -37,32 +35,27 @@ pub(crate) enum Verb {
     },
 }
 
-pub(crate) fn run(config: &config::Config, verb: &Verb, console: &mut Console<'_>) -> Result<Exit, Failure> {
-    let socket = &config.kvmd.server.unix;
+pub(crate) fn run(desk: &mut Desk<'_, '_>, verb: &Verb) -> Result<Exit, Failure> {
     match verb {
         Verb::Create { name, role, expire, scopes } => {
-            let seconds = expire.map_or(0, |time| time.as_secs());
-            let scopes = escaped(scopes.as_deref().unwrap_or(""));
-            let path = format!("/tokens?name={}&role={role}&expire={seconds}&scopes={scopes}", escaped(name));
-            let made = ask(socket, "POST", &path)?;
+            let call = Call::post("/tokens")
+                .with("name", name)
+                .with("role", role)
+                .with("expire", expire.map_or(0, |time| time.as_secs()))
+                .with("scopes", scopes.as_deref().unwrap_or(""));
+            let made = desk.face.ask(call)?;
             let secret = made.get("secret").and_then(Value::as_str).context("kvmd gave no token")?;
-            writeln!(console.out, "{secret}")?;
+            desk.write(&made, |_| format!("{secret}\n"))
         }
-        Verb::List { json: true } => {
-            writeln!(console.out, "{:#}", ask(socket, "GET", "/tokens")?)?;
-        }
-        Verb::List { json: false } => {
-            write!(console.out, "{}", table(&tokens(&ask(socket, "GET", "/tokens")?)))?;
-        }
+        Verb::List => desk.show(Call::get("/tokens"), |told| table(&tokens(told))),
         Verb::Revoke { token } => {
-            let all = tokens(&ask(socket, "GET", "/tokens")?);
+            let all = tokens(&desk.face.ask(Call::get("/tokens"))?);
             let is_meant = |known: &&Value| known["name"] == token.as_str() || known["id"] == token.as_str();
             let id = all.iter().find(is_meant).and_then(|known| known["id"].as_str());
             let id = id.with_context(|| format!("there is no token {token}"))?;
-            ask(socket, "DELETE", &format!("/tokens?id={}", escaped(id)))?;
+            desk.order(Call::delete("/tokens").with("id", id))
         }
     }
-    Ok(Exit::Good)
 }
 
 fn tokens(told: &Value) -> Vec<Value> {
@@ -119,20 +112,6 @@ fn lifetime(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(seconds))
 }
 
-/// For a query.
-fn escaped(text: &str) -> String {
-    use std::fmt::Write as _;
-    let mut escaped = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~,".contains(&byte) {
-            escaped.push(char::from(byte));
-        } else {
-            let _ = write!(escaped, "%{byte:02X}");
-        }
-    }
-    escaped
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,11 +126,6 @@ mod tests {
         {
             assert!(lifetime(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn nothing_in_a_name_ends_a_query() {
-        assert_eq!(escaped("CI 1&role=admin#?"), "CI%201%26role%3Dadmin%23%3F");
     }
 
     #[test]

@@ -180,6 +180,14 @@ fn table(state: &State) -> String {
     text
 }
 
+/// Seconds since 1970 as a date and time of day with seconds, in UTC.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded by the saturating cast")]
+pub(crate) fn date_and_second(seconds: f64) -> String {
+    let seconds = seconds.min(1e11) as u64;
+    let date = date(seconds);
+    format!("{}:{:02}Z", date.trim_end_matches('Z'), seconds % 60)
+}
+
 /// Seconds since 1970 as a date and time of day, in UTC.
 fn date(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);

@@ -1,0 +1,99 @@
+//! `kvmctl session`: who is logged in. Sessions are told by Redfish's service, which has numbers for them.
+
+use clap::Subcommand;
+use reqwest::header::{COOKIE, HeaderValue, SET_COOKIE};
+use serde_json::{Value, json};
+
+use crate::desk::Desk;
+use crate::face::Call;
+use crate::reach::{Caller, usage};
+use crate::shown::word;
+use crate::{Exit, Failure};
+
+/// Where sessions are.
+const SESSIONS: &str = "/redfish/v1/SessionService/Sessions";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Whose sessions are open: all of them for administrators, one's own for others.
+    List,
+    /// Ends a session.
+    End {
+        /// Its number, as `list` shows it.
+        id: String,
+    },
+    /// Who the appliance takes us for, and what we may do.
+    Who,
+    /// Whether the password or token is good. Only with `--user` or a token.
+    Check,
+    /// Opens a session and shows its token, which goes into the cookie `auth_token`. Only with `--user`.
+    Login {
+        /// After so many seconds it ends; 0 = as the appliance's settings say.
+        #[arg(short, long, default_value_t = 0)]
+        expire: u64,
+    },
+    /// Ends all sessions of the user. Only with `--user`.
+    Logout,
+}
+
+pub(crate) fn run(desk: &mut Desk<'_, '_>, verb: &Verb) -> Result<Exit, Failure> {
+    match verb {
+        Verb::List => {
+            let told = list(desk)?;
+            desk.write(&told, |told| {
+                let sessions = told["sessions"].as_array().into_iter().flatten();
+                sessions.map(|one| format!("{}  {}\n", word(&one["id"]), word(&one["user"]))).collect()
+            })
+        }
+        Verb::End { id } => {
+            if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+                return Err(usage(format!("{id}: not a number that kvmctl session list shows")));
+            }
+            desk.order(Call::delete(format!("{SESSIONS}/{id}")))
+        }
+        Verb::Who => desk.show(Call::get("/auth/who"), crate::shown::tree),
+        Verb::Check => desk.order(Call::get("/auth/check")),
+        Verb::Login { expire } => {
+            let token = login(desk, *expire)?;
+            desk.write(&json!({ "auth_token": token }), |_| format!("{token}\n"))
+        }
+        Verb::Logout => {
+            let token = login(desk, 0)?;
+            let cookie = HeaderValue::from_str(&format!("auth_token={token}"))?;
+            // The password, which shows who asks, would end nothing: a session ends with its cookie.
+            desk.order(Call::post("/auth/logout").header(COOKIE, cookie).anonymous())
+        }
+    }
+}
+
+/// Every session with its user. One that ends while we look is not there.
+fn list(desk: &Desk<'_, '_>) -> Result<Value, Failure> {
+    let told = desk.face.ask(Call::get(SESSIONS))?;
+    let mut sessions = Vec::new();
+    for member in told["Members"].as_array().into_iter().flatten() {
+        let Some(path) = member["@odata.id"].as_str().filter(|path| path.starts_with(SESSIONS)) else {
+            continue;
+        };
+        if let Ok(one) = desk.face.ask(Call::get(path)) {
+            sessions.push(json!({"id": one["Id"], "user": one["UserName"]}));
+        }
+    }
+    Ok(json!({ "sessions": sessions }))
+}
+
+fn login(desk: &Desk<'_, '_>, expire: u64) -> Result<String, Failure> {
+    let Caller::User { name, password } = &desk.face.caller else {
+        return Err(usage("whose session? --user says so"));
+    };
+    let form = form_urlencoded::Serializer::new(String::new())
+        .append_pair("user", name)
+        .append_pair("passwd", password)
+        .append_pair("expire", &expire.to_string())
+        .finish();
+    let call = Call::post("/auth/login").body(form, "application/x-www-form-urlencoded").anonymous();
+    let answer = desk.face.runtime.block_on(desk.face.send(call))?;
+    let cookies = answer.headers().get_all(SET_COOKIE).iter().filter_map(|cookie| cookie.to_str().ok());
+    let token = cookies.filter_map(|cookie| cookie.strip_prefix("auth_token=")).next();
+    let token = token.and_then(|rest| rest.split(';').next()).filter(|token| !token.is_empty());
+    token.map(str::to_owned).ok_or_else(|| anyhow::anyhow!("nobody has to log in there").into())
+}

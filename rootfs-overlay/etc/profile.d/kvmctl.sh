@@ -1,0 +1,10 @@
+# shellcheck shell=sh
+# The verbs of kvmctl by the tabulator key. What there is to complete is asked when it is wanted for the first time.
+if [ -n "${BASH_VERSION:-}" ]; then
+    _kvmctl_first() {
+        # 124: try again, with what is bound now.
+        eval "$(kvmctl completions bash)" && return 124
+    }
+    # shellcheck disable=SC3044 # bash's
+    complete -F _kvmctl_first kvmctl
+fi
