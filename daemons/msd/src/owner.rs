@@ -29,7 +29,8 @@ use crate::upload::{Order, Write};
 
 /// How often progress and free space are shown while data flows.
 const PROGRESS: Duration = Duration::from_secs(1);
-/// How often mounts are looked at although no change was told, and a storage that could not be closed is tried again.
+/// How often mounts and free space are looked at although no change was told, and a storage that could not be closed is
+/// tried again.
 const MOUNTS: Duration = Duration::from_secs(10);
 /// How long changes are gathered before the storage is looked at again.
 const GATHER: Duration = Duration::from_millis(200);
@@ -136,6 +137,8 @@ impl Owner {
                 () = self.mounts.changed() => self.look_at_mounts().await,
                 _ = mounts.tick() => {
                     self.look_at_mounts().await;
+                    // A file system that is made larger while it is mounted says so to nobody.
+                    self.measure().await;
                     self.close_storage_at_last().await;
                 }
             }

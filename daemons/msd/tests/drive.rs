@@ -660,3 +660,22 @@ async fn without_a_drive_everything_is_refused() {
     assert_eq!(msd.set_connected(true).await, Err(Error::Disabled));
     assert_eq!(msd.begin_write("../x", 1, false).await.unwrap_err(), Error::Disabled);
 }
+
+#[tokio::test]
+async fn room_that_comes_or_goes_without_a_file_of_the_storage_is_shown() {
+    let mut house = House::with(&[]).await;
+    let place = house.dir.path().to_owned();
+    let before = house.now().storage.unwrap().parts[""].free;
+    // On the same file system, and not in the storage.
+    let mut beside = tempfile::tempfile_in(place.parent().unwrap()).unwrap();
+    std::io::Write::write_all(&mut beside, &vec![7; 64 << 20]).unwrap();
+    beside.sync_all().unwrap();
+    // Others write there as well: what is shown is new, and what is so at that moment.
+    let is_shown = |state: &State| {
+        let shown = state.storage.as_ref().unwrap().parts[""].free;
+        let now = nix::sys::statvfs::statvfs(&place).unwrap();
+        shown != before && shown.abs_diff(now.blocks_available() * now.fragment_size()) < 32 << 20
+    };
+    tokio::time::timeout(Duration::from_secs(60), house.state.wait_for(is_shown)).await.unwrap().unwrap();
+    house.end().await;
+}
