@@ -3,6 +3,8 @@
 //! A viewer sees the newest frame whenever it is ready for one; what came in between is skipped. Frames are shared,
 //! never copied for a viewer.
 
+mod turns;
+
 use bytes::Bytes;
 use std::{
     os::fd::OwnedFd,
@@ -68,6 +70,8 @@ impl Demand {
 #[derive(Debug)]
 pub struct Viewer {
     newest: watch::Receiver<Option<Arc<Shot>>>,
+    /// There is one it has not seen, and only waits for its turn.
+    is_next: bool,
     demand: Arc<Demand>,
 }
 
@@ -101,15 +105,21 @@ impl Frames {
         }
         self.demand.changed.notify_one();
         drop(state);
-        Viewer { newest, demand: Arc::clone(&self.demand) }
+        Viewer { newest, is_next: false, demand: Arc::clone(&self.demand) }
     }
 }
 
 impl Viewer {
-    /// The newest frame this viewer has not seen. Waits for it; none when there will be no more.
+    /// The newest frame this viewer has not seen. Waits for it; none when there will be no more. Who gives up waiting
+    /// misses nothing.
     pub async fn next(&mut self) -> Option<Arc<Shot>> {
         loop {
-            self.newest.changed().await.ok()?;
+            if !self.is_next {
+                self.newest.changed().await.ok()?;
+                self.is_next = true;
+            }
+            turns::take().await;
+            self.is_next = false;
             if let Some(shot) = self.newest.borrow_and_update().clone() {
                 return Some(shot);
             }
