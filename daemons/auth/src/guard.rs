@@ -303,7 +303,9 @@ impl Guard {
             }
         };
         let made_from = origin::look(&*self.service, &self.origin_key, user, wall)?;
-        let right = self.service.check(user, passwd)?;
+        // A check can take a second, and what it began with be gone by then, whoever has been judged meanwhile.
+        let right = self.service.check(user, passwd)?
+            && origin::look(&*self.service, &self.origin_key, user, wall)?.0 == made_from.0;
         Ok(valid_for.filter(|_| right).map(|valid_for| Verdict { made_from, basis, valid_for }))
     }
 
@@ -426,8 +428,10 @@ impl Guard {
         lives || !lock(&self.sessions).is_empty()
     }
 
-    /// Ends sessions and rights whose password has been changed, or whose user is gone. Reads files.
-    pub(crate) fn judge(&self) {
+    /// Ends sessions and rights whose password has been changed, or whose user is gone. False when that could not be told
+    /// of everybody. Reads files.
+    pub(crate) fn judge(&self) -> bool {
+        let mut told = true;
         let (mut users, sessions_mark) = lock(&self.sessions).seen();
         let (more, rights_mark) = lock(&self.rights).seen();
         users.extend(more);
@@ -444,12 +448,14 @@ impl Guard {
                     }
                 }
                 Err(error) => {
+                    told = false;
                     if !self.blind.swap(true, Ordering::Relaxed) {
                         log::warn!("Whether sessions still are by right cannot be told: {error}");
                     }
                 }
             }
         }
+        told
     }
 
     pub(crate) fn role(&self, user: &str) -> Role {
@@ -473,7 +479,7 @@ impl Guard {
         let now = self.clock.now().boot;
         let stamp = Stamp::of(&path);
         let read = Roles::text(&path);
-        self.judge();
+        let told = self.judge();
         let mut known = self.roles.write().unwrap_or_else(PoisonError::into_inner);
         match read {
             Err(error) => {
@@ -483,6 +489,8 @@ impl Guard {
                 let roles = Roles::all(Role::Viewer);
                 *known = Known { roles, text: None, unreadable: true, stamp, since: None, read_at: now };
             }
+            // Who was removed must not be in when the roles count.
+            Ok(_) if !told => known.since = None,
             Ok(text) => {
                 if known.text.as_ref() != Some(&text) {
                     known.roles = Roles::parse(&text, self.settings.role);

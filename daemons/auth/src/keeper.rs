@@ -96,7 +96,13 @@ async fn judge(guard: &Arc<Guard>, stop: &CancellationToken) {
         let (roles, somebody) = (guard.has_other_roles(), guard.has_somebody());
         if roles || somebody {
             let guard = Arc::clone(guard);
-            let work = move || if roles { guard.read_roles_and_judge() } else { guard.judge() };
+            let work = move || {
+                if roles {
+                    guard.read_roles_and_judge();
+                } else {
+                    guard.judge();
+                }
+            };
             // A panic in it would be one of the service's: the next second is another try.
             let _ = tokio::task::spawn_blocking(work).await;
         }

@@ -5,8 +5,8 @@
 //! only when the user becomes one of ours, or nobody's.
 //!
 //! The entry is read *before* the password is checked, and the stamp of its file before the entry. So a change in between
-//! leaves a session with an older entry than the one it was checked against, which ends it at the next look; never one
-//! with a newer entry, which would let it live on.
+//! never leaves a session with a newer entry than the one it was checked against, which would let it live on. It is read
+//! once more *behind* the check: who was removed meanwhile does not get in for the moment until the next look.
 
 use std::time::Duration;
 

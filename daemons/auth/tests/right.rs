@@ -120,6 +120,33 @@ async fn what_was_opened_by_a_password_ends_with_it_and_may_do_the_least_from_th
 }
 
 #[tokio::test]
+async fn roles_count_when_it_is_known_again_who_is_in_by_right() {
+    let dir = tempfile::tempdir().unwrap();
+    let (roles, htpasswd) = (dir.path().join("roles"), dir.path().join("htpasswd"));
+    file::replace(&roles, b"jane:viewer\n").unwrap();
+    let house = start(dir.path(), Role::Admin);
+    let jane = house.enters("jane", "jane").await.unwrap();
+    let entries = Entries::read(&htpasswd).unwrap();
+    std::fs::remove_file(&htpasswd).unwrap();
+    std::fs::create_dir(&htpasswd).unwrap();
+    file::replace(&roles, b"").unwrap();
+    // Long enough for two looks at both.
+    for _ in 0..100 {
+        assert_eq!(house.auth.role(&jane), Role::Viewer);
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    std::fs::remove_dir(&htpasswd).unwrap();
+    entries.write(&htpasswd).unwrap();
+    let counts = async {
+        while house.auth.role(&jane) != Role::Admin {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, counts).await.unwrap();
+    house.stop().await;
+}
+
+#[tokio::test]
 async fn a_role_counts_from_the_first_moment_and_the_settings_say_whose_role_nobody_wrote_down() {
     let dir = tempfile::tempdir().unwrap();
     file::replace(&dir.path().join("roles"), b"admin:admin\n").unwrap();

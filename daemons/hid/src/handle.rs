@@ -20,6 +20,7 @@ use crate::{Event, Link, MouseOutput, Settings, State};
 pub(crate) struct Shared {
     pub(crate) queue: Queue,
     ignore_keys: Vec<Key>,
+    pub(crate) light_patience: Duration,
     state: watch::Receiver<State>,
     /// One text at a time, and one shortcut.
     pub(crate) printing: Mutex<()>,
@@ -48,13 +49,14 @@ pub fn spawn(
 ) -> io::Result<(Hid, JoinHandle<()>)> {
     let leds = link.leds();
     let presence = link.presence();
-    let ignore_keys = settings.ignore_keys.clone();
+    let (ignore_keys, light_patience) = (settings.ignore_keys.clone(), settings.light_patience);
     let queue = Queue::new(settings.queue_len, link.is_slow(), Instant::now());
     let owner = Owner::new(settings, link, RandomState::new().hash_one(0));
     let (publish, state) = watch::channel(owner.state().clone());
     let shared = Arc::new(Shared {
         queue,
         ignore_keys,
+        light_patience,
         state,
         printing: Mutex::default(),
         shortcut: Mutex::default(),

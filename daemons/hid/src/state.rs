@@ -77,6 +77,8 @@ pub struct Settings {
     pub retry_pause: Duration,
     /// How many events may wait for the link.
     pub queue_len: usize,
+    /// How long a host may take to show that Caps Lock was switched.
+    pub light_patience: Duration,
 }
 
 impl Default for Settings {
@@ -92,6 +94,7 @@ impl Default for Settings {
             retries: 150,
             retry_pause: Duration::from_millis(100),
             queue_len: 1024,
+            light_patience: Duration::from_millis(300),
         }
     }
 }

@@ -11,9 +11,6 @@ use crate::{Event, Hid};
 /// Before each event of a shortcut, so that no host misses one.
 const SHORTCUT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long a host may take to show that Caps Lock was switched.
-const LIGHT_PATIENCE: Duration = Duration::from_millis(300);
-
 /// How a text went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Printed {
@@ -69,7 +66,7 @@ impl Hid {
     async fn wait_for_caps_lock(&self, on: bool) -> bool {
         let mut state = self.subscribe();
         let shown = state.wait_for(|state| state.keyboard.leds.caps == on);
-        timeout(LIGHT_PATIENCE, shown).await.is_ok()
+        timeout(self.shared.light_patience, shown).await.is_ok()
     }
 
     /// Presses keys in order and releases them in reverse, with 50 ms before each; one shortcut at a time. Ignored

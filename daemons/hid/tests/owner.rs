@@ -279,9 +279,9 @@ async fn text_dropped_half_way_releases_what_it_holds() {
     assert!(reports.contains(&keyboard(2, 4)));
 }
 
-/// A rig whose host shows that Caps Lock is on.
-async fn locked() -> Rig {
-    let rig = Rig::start(Settings::default());
+/// A rig whose host shows that Caps Lock is on, and may take so long to show that it is off.
+async fn locked(light_patience: Duration) -> Rig {
+    let rig = Rig::start(Settings { light_patience, ..Settings::default() });
     rig.host.set_leds(Leds { caps: true, ..Leds::default() });
     rig.until(|state| state.keyboard.leds.caps).await;
     rig
@@ -293,7 +293,7 @@ const CAPS_LOCK: u8 = 0x39;
 async fn caps_lock_is_off_for_the_text_and_on_again_behind_it() {
     let tap = [keyboard(0, CAPS_LOCK), UP[0]];
     let text = [keyboard(0, 4), UP[0], keyboard(2, 0), keyboard(2, 5), keyboard(2, 0), UP[0]];
-    let rig = locked().await;
+    let rig = locked(Duration::from_secs(60)).await;
     let switches = async {
         rig.host.wait(1).await;
         rig.host.set_leds(Leds::default());
@@ -308,7 +308,7 @@ async fn caps_lock_is_off_for_the_text_and_on_again_behind_it() {
 
 #[tokio::test]
 async fn where_the_light_stays_on_shift_is_pressed() {
-    let rig = locked().await;
+    let rig = locked(Duration::from_millis(300)).await;
     let (text, shift) = ([keyboard(0, 4), UP[0]], [keyboard(2, 0), UP[0]]);
     rig.hid.print("a", Keymap::builtin(), Duration::ZERO).await;
     let tap = [keyboard(0, CAPS_LOCK), UP[0]];
@@ -323,7 +323,7 @@ async fn where_the_light_stays_on_shift_is_pressed() {
 async fn caps_lock_stays_as_it_is_when_the_text_is_dropped_at_any_moment() {
     // Each drop is at another step of the first tap, or of the wait behind it.
     for steps in 0..40 {
-        let rig = locked().await;
+        let rig = locked(Duration::from_millis(300)).await;
         let print = rig.hid.print("aa", Keymap::builtin(), Duration::ZERO);
         {
             let mut print = std::pin::pin!(print);
@@ -346,7 +346,7 @@ async fn caps_lock_is_on_again_when_the_text_is_dropped_but_not_after_a_reset() 
         rig.reports().await.iter().filter(|report| **report == keyboard(0, CAPS_LOCK)).count()
     };
     let text = "A".repeat(100_000);
-    let rig = locked().await;
+    let rig = locked(Duration::from_millis(300)).await;
     tokio::select! {
         _ = rig.hid.print(&text, Keymap::builtin(), Duration::ZERO) => unreachable!("it is long"),
         () = rig.host.wait(10) => {}

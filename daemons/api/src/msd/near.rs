@@ -3,6 +3,7 @@
 //!
 //! Names are looked up here and nowhere else, so that what was looked at is what is connected to; redirects included.
 
+use nix::{ifaddrs::getifaddrs, sys::socket::SockaddrStorage};
 use reqwest::{
     Url,
     dns::{Addrs, Name, Resolve, Resolving},
@@ -28,7 +29,7 @@ impl Near {
         let host = url.host_str().unwrap_or_default();
         let address = host.trim_start_matches('[').trim_end_matches(']').parse();
         match address {
-            Ok(address) if !self.0 && is_near(address) => Err(TooNear(host.to_owned())),
+            Ok(address) if !self.0 && is_near(address, &own()) => Err(TooNear(host.to_owned())),
             _ => Ok(()),
         }
     }
@@ -38,13 +39,28 @@ impl Near {
     }
 
     fn choose(self, name: &str, found: impl Iterator<Item = SocketAddr>) -> Result<Vec<SocketAddr>, TooNear> {
-        let far: Vec<SocketAddr> = found.filter(|address| self.0 || !is_near(address.ip())).collect();
+        let own = own();
+        let far: Vec<SocketAddr> = found.filter(|address| self.0 || !is_near(address.ip(), &own)).collect();
         if far.is_empty() { Err(TooNear(name.to_owned())) } else { Ok(far) }
     }
 }
 
-fn is_near(address: IpAddr) -> bool {
-    match address.to_canonical() {
+/// The addresses that this machine has now: whatever listens on all of them is behind each.
+fn own() -> Vec<IpAddr> {
+    let ip = |storage: SockaddrStorage| {
+        let v4 = storage.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+        v4.or_else(|| storage.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+    };
+    let interfaces = getifaddrs().inspect_err(|error| log::error!("own addresses: {error}"));
+    interfaces.into_iter().flatten().filter_map(|interface| interface.address.and_then(ip)).collect()
+}
+
+fn is_near(address: IpAddr, own: &[IpAddr]) -> bool {
+    let address = address.to_canonical();
+    if own.contains(&address) {
+        return true;
+    }
+    match address {
         IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local() || v4.octets()[0] == 0,
         IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unspecified(),
     }
@@ -80,8 +96,9 @@ mod tests {
             ("http://[::]/x", true),
             ("http://[fe80::1]/x", true),
             ("http://[::ffff:127.0.0.1]/x", true),
-            ("http://192.168.0.1/x", false),
-            ("http://[fd00::1]/x", false),
+            // For documentation: nobody has them.
+            ("http://192.0.2.1/x", false),
+            ("http://[2001:db8::1]/x", false),
             ("http://files.example/x", false),
         ] {
             let url: Url = url.parse().unwrap();
@@ -91,10 +108,18 @@ mod tests {
     }
 
     #[test]
+    fn each_address_that_this_machine_has_is_near() {
+        assert!(own().iter().any(IpAddr::is_loopback), "{:?}", own());
+        let (lan, elsewhere) = ("192.0.2.7".parse().unwrap(), "192.0.2.8".parse().unwrap());
+        assert!(is_near(lan, &[lan]) && !is_near(elsewhere, &[lan]));
+        assert!(is_near("::ffff:192.0.2.7".parse().unwrap(), &[lan]));
+    }
+
+    #[test]
     fn of_a_name_only_far_addresses_are_taken() {
         let found =
-            || ["127.0.0.1:0", "10.0.0.1:0", "[fe80::1]:0"].map(|text| text.parse().unwrap()).into_iter();
-        assert_eq!(Near(false).choose("x", found()).unwrap(), ["10.0.0.1:0".parse().unwrap()]);
+            || ["127.0.0.1:0", "192.0.2.1:0", "[fe80::1]:0"].map(|text| text.parse().unwrap()).into_iter();
+        assert_eq!(Near(false).choose("x", found()).unwrap(), ["192.0.2.1:0".parse().unwrap()]);
         assert_eq!(Near(true).choose("x", found()).unwrap().len(), 3);
         let nothing_far = found().filter(|address: &SocketAddr| address.ip().is_loopback());
         assert_eq!(Near(false).choose("localhost", nothing_far), Err(TooNear("localhost".into())));
