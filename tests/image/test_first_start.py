@@ -4,7 +4,7 @@ import disk
 import pytest
 
 import first
-from machine import FULL, Machine, overlay, public_key
+from machine import FULL, Machine, overlay, public_key, run
 
 
 def test_it_starts_and_says_how_long_each_stage_took(began):
@@ -98,6 +98,30 @@ def test_two_appliances_of_one_image_share_no_secret(began, image, tmp_path):
     assert [name for name in ours if not ours[name] or ours[name] == theirs[name]] == []
 
 
+@pytest.mark.skipif(not FULL, reason="KVMD_IMAGE_FULL=1 only: tests/lab and the supervisor's own tests play it without a boot chain")
+def test_on_a_larger_card_the_drive_grows_with_the_images_on_it(claimed):
+    """A card that was used, copied to a larger one. The file system is mounted then, and systemd runs what grows it."""
+    image = bytes(range(256)) * 8192
+    with claimed.thaw() as machine:
+        machine.wait_page()
+        answer = machine.request("POST", "/api/msd/write?image=kept.iso", data=image)
+        assert answer.status_code == 200, answer.text
+        before = machine.get("/api/msd").json()["result"]["storage"]["parts"][""]["size"]
+        machine.ssh("sync")
+        machine.power_cut()
+        run("qemu-img", "resize", "-q", machine.disk, "+1G")
+        machine.boot()
+        machine.wait_page(400)
+        size = lambda: machine.get("/api/msd").json()["result"]["storage"]["parts"].get("", {"size": 0})["size"]  # noqa: E731
+        machine.wait_here(lambda: size() > before + (900 << 20), "the larger drive", 240, 1)
+        assert machine.get("/api/msd/read?image=kept.iso").content == image
+        machine.wait_ssh()
+        assert "reaches to its partition's end now" in machine.get("/api/log").text
+        ended = machine.ssh("journalctl -u kvmd-grow.service --no-pager -o cat")
+        print(f"the drive: {before >> 20} MiB, then {size() >> 20} MiB\n{ended}")
+        assert "resize2fs" in ended
+
+
 @pytest.mark.skipif(not FULL, reason="KVMD_IMAGE_FULL=1 only: the log of a start has to be over, and that takes six minutes")
 def test_idle_it_writes_next_to_nothing(claimed):
     """At most 1 MB a day, which is nothing at all in most minutes. So what may be seen is one event: its line in the log, and half a minute
@@ -110,6 +134,11 @@ def test_idle_it_writes_next_to_nothing(claimed):
             stat=/sys/block/$(sed -n s/disk=//p /run/kvmd-boot/slot)/stat
             written() { read -r _ _ _ _ _ _ sectors _ <$stat; echo $sectors; }
             until [ "$(systemctl show kvmd-trial.service -P ExecMainExitTimestampMonotonic)" != 0 ]; do sleep 5; done
+            # Once a day, for the first time a quarter of an hour after the start.
+            systemctl stop systemd-tmpfiles-clean.timer; systemctl start systemd-tmpfiles-clean.service
+            # What the kernel thinks of a clock that is emulated on a busy computer is no device's.
+            mkdir -p /run/systemd/journald.conf.d; printf '[Journal]\\nReadKMsg=no\\n' >/run/systemd/journald.conf.d/idle.conf
+            systemctl restart systemd-journald
             for try in $(seq 10); do sync; before=$(written); sleep 60; [ $before != $(written) ] || break; done
             for time in $(seq SAMPLES); do written; sleep 60; done
             sync; written"""
