@@ -314,3 +314,10 @@ class Appliance:
         finally:
             self.process.stdout.close()
             self.directory.cleanup()
+
+
+def running(target, **more):
+    """An appliance for a fixture: it ends with it. Not in a `conftest.py`: there are several, and each is the first for some runs."""
+    made = Appliance(target, **more)
+    yield made
+    made.close()

@@ -6,8 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from appliance import ROOT
-from conftest import appliance
+from appliance import ROOT, running
 
 HERE = pathlib.Path(__file__).parent
 RECORDINGS = ROOT / "tests/recordings"
@@ -78,7 +77,7 @@ def test_the_recorded_answers_of_the_gateway_agree(reference, group):
 @pytest.fixture(scope="module")
 def open_to_all():
     """Nobody logs in, no drive is fitted, one mouse."""
-    yield from appliance("pattern", configs=[HERE / "reference.yaml", HERE / "open.yaml"])
+    yield from running("pattern", configs=[HERE / "reference.yaml", HERE / "open.yaml"])
 
 
 @groups("http-noauth-msdoff.jsonl")
@@ -89,7 +88,7 @@ def test_the_recorded_answers_of_an_open_appliance_agree(open_to_all, group):
 @pytest.fixture(scope="module")
 def fitted():
     """A front panel, more channels and a drive, as fakes."""
-    for made in appliance("pattern", configs=[HERE / "reference.yaml", HERE / "fitted.yaml"]):
+    for made in running("pattern", configs=[HERE / "reference.yaml", HERE / "fitted.yaml"]):
         made.post("/api/msd/write?image=rf.iso", data=bytes(4096))  # what its Redfish rows insert
         yield made
 

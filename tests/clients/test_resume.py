@@ -70,7 +70,9 @@ def test_an_upload_killed_at_twenty_random_offsets_goes_on_and_is_right(pattern,
     state = wait_for(lambda: freed(pattern, "killed.img"), "the drive to be free after curl", pause=0.01)
     assert state["storage"]["images"]["killed.img"]["written"] >= offset
     client = upload(pattern, path, "killed.img", state["storage"]["images"]["killed.img"]["written"], digest, "1000M")
-    answer = json.loads(client.communicate()[0])
+    told = client.communicate()[0]
+    assert client.returncode == 0, f"curl ended with {client.returncode}, and was told {told!r}"
+    answer = json.loads(told)
     print(f"the drive was busy for at most {slowest:.2f} s after the client was gone")
     assert answer["ok"], answer
     assert answer["result"]["image"] == {"name": "killed.img", "size": SIZE, "written": SIZE, "sha256": digest}
