@@ -145,28 +145,54 @@ def test_the_unit_is_held_tight(root):
 
 
 def test_the_first_answer_comes_soon(root):
-    """From the supervisor's start to the first HTTPS answer; printed, because a clock proves nothing on a shared machine."""
+    """From the supervisor's start to the first HTTPS answer; printed, because a clock proves nothing on a shared machine.
+
+    As after power: nothing is plugged in. Here the target that sees the gadget come is this same kernel, whose udev would take the one
+    processor for its new keyboard, mice and drive; on a board that is another machine's work, so it rests meanwhile.
+    """
     show = "systemctl show kvmd-supervisor -P ExecMainStartTimestampMonotonic -P ActiveEnterTimestampMonotonic"
     boot = [int(line) for line in root.sh(show).split()]
     print(f"at boot, until HTTPS is ready: {(boot[1] - boot[0]) / 1000:.0f} ms")
-    times, owned = [], []
-    for _ in range(5):
-        root.sh("systemctl stop kvmd-supervisor")
-        order = root.share / "9999.go"
-        (root.share / "start.new").write_text("systemctl start --no-block kvmd-supervisor")
-        (root.share / "start.new").rename(order)
-        wait_for(lambda: order.with_suffix(".run").exists(), "the start", patience(30), 0.001)
-        began = time.monotonic()
-        wait_for(lambda: first_answer(root), "HTTPS", patience(60), 0.001)
-        times.append(time.monotonic() - began)
-        wait_for(lambda: order.with_suffix(".rc").exists(), "the start's end", patience(30))
-        for old in root.share.glob("9999.*"):
-            old.unlink()
-        own = [int(line) for line in root.sh(show).split()]
-        owned.append(round((own[1] - own[0]) / 1000))
-    print(f"started again, from `systemctl start` to the first HTTPS answer: {sorted(round(took * 1000) for took in times)} ms")
-    print(f"of that from the supervisor's start until kvmd answers: {sorted(owned)} ms")
-    print(root.sh("journalctl -u kvmd-supervisor -o short-monotonic -n 12 --no-pager"))
+    udev = "systemd-udevd-control.socket systemd-udevd-kernel.socket systemd-udevd.service"
+    times, owned, ready, answered = [], [], [], []
+    root.sh(f"systemctl stop {udev}")
+    try:
+        for _ in range(7):
+            root.sh("systemctl stop kvmd-supervisor; echo >/sys/kernel/config/usb_gadget/kvmd/UDC; journalctl --sync")
+            cursor = root.sh("journalctl -n 0 --show-cursor --no-pager").split("cursor: ")[1].strip()
+            order = root.share / "9999.go"
+            (root.share / "start.new").write_text("systemctl start --no-block kvmd-supervisor")
+            (root.share / "start.new").rename(order)
+            wait_for(lambda: order.with_suffix(".run").exists(), "the start", patience(30), 0.001)
+            began = time.monotonic()
+            wait_for(lambda: first_answer(root), "HTTPS", patience(60), 0.001)
+            times.append(time.monotonic() - began)
+            wait_for(lambda: order.with_suffix(".rc").exists(), "the start's end", patience(30))
+            for old in root.share.glob("9999.*"):
+                old.unlink()
+            wait_for(lambda: "active" == root.sh("systemctl is-active kvmd-supervisor", check=False)[1].strip(), "the unit", patience(30))
+            own = [int(line) for line in root.sh(show).split()]
+            owned.append(round((own[1] - own[0]) / 1000))
+            since_start, first = wait_for(lambda: own_words(root, cursor), "what the log says of it", patience(30))
+            ready.append(since_start)
+            answered.append(first)
+    finally:
+        root.sh(f"systemctl start {udev}")
+    print(f"from `systemctl start` to the first HTTPS answer: {sorted(round(took * 1000) for took in times)} ms")
+    print(f"of that, with systemd's preparation of the process, until kvmd is ready: {sorted(owned)} ms")
+    print(f"of that our own, from the supervisor's main to kvmd being ready: {sorted(ready)} ms")
+    print(f"of that our own, from the supervisor's main to the first request answered: {sorted(answered)} ms")
+    print(root.sh("journalctl -u kvmd-supervisor -o short-monotonic -n 14 --no-pager"))
+
+
+def own_words(lab, cursor):
+    """(ms from the supervisor's main to ready, to the first answered request), once the log has both."""
+    text = lab.sh(f"journalctl -u kvmd-supervisor -o json --output-fields=MESSAGE --no-pager --after-cursor='{cursor}'")
+    lines = [json.loads(line) for line in text.splitlines()]
+    lines = [(int(line["__MONOTONIC_TIMESTAMP"]) / 1000, line["MESSAGE"]) for line in lines if isinstance(line["MESSAGE"], str)]
+    ready = [(at, int(said[1])) for at, text in lines if (said := re.search(r"ready (\d+) ms after our start", text))]
+    asked = [at for at, text in lines if "/auth/check" in text]
+    return (ready[0][1], round(min(asked) - (ready[0][0] - ready[0][1]))) if ready and asked else None
 
 
 def first_answer(lab):

@@ -61,7 +61,7 @@ async fn serve(config: &config::Config, args: &Args, mut descriptors: ListenFds)
         Some(ring) => Frames::start(&ring).map(|(frames, thread)| (frames, Some(thread)))?,
         None => (Frames::none(), None),
     };
-    let listeners = listeners(&mut descriptors)?;
+    let (listeners, unix) = listeners(&mut descriptors)?;
     let mut devices = setup::start(config, &args.layout(), frames, &mut descriptors, life.stop())?;
     let settings = Settings {
         workers: std::thread::available_parallelism().map_or(2, std::num::NonZero::get).min(4),
@@ -69,6 +69,9 @@ async fn serve(config: &config::Config, args: &Args, mut descriptors: ListenFds)
     };
     let mut servers = server::start(&devices.handles, listeners, settings)?;
     life.ready();
+    if let Some(unix) = unix {
+        servers.serve_local(&devices.handles, unix, settings)?;
+    }
     let failed = tokio::select! {
         // An owner that ends because we stop has not failed.
         biased;
@@ -91,18 +94,19 @@ async fn serve(config: &config::Config, args: &Args, mut descriptors: ListenFds)
     failed.map_or(Ok(()), Err)
 }
 
-fn listeners(descriptors: &mut ListenFds) -> anyhow::Result<Listeners> {
+/// Those for people, and the one for local processes.
+fn listeners(descriptors: &mut ListenFds) -> anyhow::Result<(Listeners, Option<UnixListener>)> {
     let tcp = |descriptors: &mut ListenFds, name: &str| {
         descriptors.take_all(name).into_iter().map(TcpListener::from).collect::<Vec<_>>()
     };
     let listeners = Listeners {
         https: tcp(descriptors, "https"),
         http: tcp(descriptors, "http"),
-        unix: descriptors.take("kvmd").map(UnixListener::from),
         tls: descriptors.take("tls-cert").zip(descriptors.take("tls-key")),
     };
-    if listeners.https.is_empty() && listeners.http.is_empty() && listeners.unix.is_none() {
+    let unix = descriptors.take("kvmd").map(UnixListener::from);
+    if listeners.https.is_empty() && listeners.http.is_empty() && unix.is_none() {
         anyhow::bail!("no listening socket was handed over: kvmd is started by kvmd-supervisor");
     }
-    Ok(listeners)
+    Ok((listeners, unix))
 }

@@ -175,20 +175,15 @@ pub fn everything() -> impl Iterator<Item = (String, &'static Entry)> {
     below.chain(outside().map(|row| (row.path.to_owned(), row)))
 }
 
-/// Registers the table below `prefix` (empty on the unix socket, `/api` elsewhere).
-pub fn configure(app: &mut web::ServiceConfig, prefix: &str) {
-    register(app, prefix, all());
-}
-
 /// Registers rows of a table: one resource a path, which knows its own methods.
-pub fn register(app: &mut web::ServiceConfig, prefix: &str, rows: impl Iterator<Item = &'static Entry>) {
+pub fn register(app: &mut web::ServiceConfig, rows: impl Iterator<Item = &'static Entry>) {
     let mut paths: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
     for row in rows {
         paths.entry(row.path).or_default().push(row);
     }
     for (path, rows) in paths {
         let allowed = rows.iter().map(|row| row.method).collect::<Vec<_>>().join(",");
-        let mut resource: Resource = web::resource(format!("{prefix}{path}"));
+        let mut resource: Resource = web::resource(path);
         for row in rows {
             resource = resource.route(row.route());
         }

@@ -21,9 +21,10 @@ use crate::{
 };
 use actix_web::{
     App, HttpRequest, HttpResponse, HttpServer,
-    dev::{Server, ServerHandle},
-    http::{StatusCode, header},
-    middleware::{DefaultHeaders, from_fn},
+    body::MessageBody,
+    dev::{Server, ServerHandle, ServiceRequest, ServiceResponse},
+    http::{StatusCode, Uri, header},
+    middleware::{DefaultHeaders, Next, from_fn},
     web::{self, Data},
 };
 use anyhow::Context;
@@ -148,8 +149,6 @@ pub struct Listeners {
     pub https: Vec<TcpListener>,
     /// Sends clients to HTTPS; serves everything where there is no HTTPS.
     pub http: Vec<TcpListener>,
-    /// Serves the API to local processes.
-    pub unix: Option<UnixListener>,
     /// Certificate chain and key in PEM; needed with `https`.
     pub tls: Option<(OwnedFd, OwnedFd)>,
 }
@@ -174,6 +173,19 @@ impl Running {
     pub async fn stop(mut self) {
         futures_util::future::join_all(self.handles.iter().map(|handle| handle.stop(true))).await;
         while self.servers.join_next().await.is_some() {}
+    }
+
+    /// Serves local processes, too. They may have connected long before: the socket was listening when we came.
+    pub fn serve_local(
+        &mut self,
+        handles: &Handles,
+        listener: UnixListener,
+        settings: Settings,
+    ) -> anyhow::Result<()> {
+        let server = local(handles, listener, settings)?;
+        self.handles.push(server.handle());
+        self.servers.spawn(server);
+        Ok(())
     }
 
     /// Returns when a server ends by itself, which it never should.
@@ -201,10 +213,10 @@ macro_rules! tune {
     };
 }
 
-/// Starts serving.
+/// Starts serving people. Local processes are next ([`Running::serve_local`]), when somebody may already be answered.
 pub fn start(handles: &Handles, listeners: Listeners, settings: Settings) -> anyhow::Result<Running> {
     let mut servers = Vec::new();
-    let Listeners { https, http, unix, tls } = listeners;
+    let Listeners { https, http, tls } = listeners;
     if let Some(first) = https.first() {
         // The port that is really open: the settings may have asked for any free one.
         let port = first.local_addr().context("the HTTPS socket has no address")?.port();
@@ -213,9 +225,6 @@ pub fn start(handles: &Handles, listeners: Listeners, settings: Settings) -> any
         servers.push(secure(handles, https, &tls_config(chain, key)?, settings)?);
     } else {
         servers.extend(plain(handles, http, settings)?);
-    }
-    if let Some(unix) = unix {
-        servers.push(local(handles, unix, settings)?);
     }
     let handles = servers.iter().map(Server::handle).collect();
     Ok(Running { handles, servers: servers.into_iter().collect() })
@@ -226,10 +235,10 @@ fn face(handles: Handles) -> impl FnOnce(&mut web::ServiceConfig) {
     move |app| {
         handles.install(app);
         app.service(web::scope("/api").configure(|api| {
-            routes::configure(api, "");
+            routes::register(api, routes::all());
             api.default_service(web::to(routes::unknown));
         }));
-        routes::register(app, "", routes::outside());
+        routes::register(app, routes::outside());
         redfish::configure(app);
         app.default_service(web::to(pages::page));
     }
@@ -299,15 +308,34 @@ fn local(handles: &Handles, listener: UnixListener, settings: Settings) -> anyho
     let handles = handles.clone();
     let server = HttpServer::new(move || {
         let handles = handles.clone();
-        App::new().wrap(from_fn(access::watch)).configure(|app| {
+        App::new().wrap(from_fn(access::watch)).wrap(from_fn(at_the_root)).configure(|app| {
             handles.install(app);
-            routes::configure(app, "/api");
-            routes::configure(app, "");
+            routes::register(app, routes::all());
             app.default_service(web::to(routes::unknown));
         })
     });
     let server = tune!(server, settings).workers(1).on_connect(peer::on_unix_connect);
     Ok(server.listen_uds(listener).context("cannot listen on the unix socket")?.run())
+}
+
+/// Takes `/api` off the front of a path: one table answers for both, for a second one would be half a megabyte.
+async fn at_the_root(
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    if let Some(uri) = below_api(request.uri()) {
+        request.match_info_mut().get_mut().update(&uri);
+        request.head_mut().uri = uri;
+    }
+    next.call(request).await
+}
+
+/// The same address without `/api` at the front of its path; none when it is not there.
+fn below_api(uri: &Uri) -> Option<Uri> {
+    let rest = uri.path_and_query()?.as_str().strip_prefix("/api").filter(|rest| rest.starts_with('/'))?;
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(rest.parse().ok()?);
+    Uri::from_parts(parts).ok()
 }
 
 /// Connections inherit this: the kernel drops them when the other end has gone silent with data under way.
@@ -390,6 +418,23 @@ mod tests {
             ("[x]", None),
         ] {
             assert_eq!(host_name(host), name, "{host}");
+        }
+    }
+
+    #[test]
+    fn the_table_at_the_root_answers_below_api_too() {
+        for (asked, rest) in [
+            ("/api/msd/write?image=a%20b", Some("/msd/write?image=a%20b")),
+            ("/api/", Some("/")),
+            ("/api/api/ws", Some("/api/ws")),
+            ("http://there/api/ws", Some("http://there/ws")),
+            ("/api", None),
+            ("/apix/ws", None),
+            ("/ws", None),
+            ("*", None),
+        ] {
+            let found = below_api(&asked.parse().unwrap());
+            assert_eq!(found.map(|uri| uri.to_string()), rest.map(str::to_owned), "{asked}");
         }
     }
 

@@ -157,10 +157,11 @@ async fn blocking(mut owner: Owner, work: impl FnOnce(&mut Owner) + Send + 'stat
 
 async fn serve(owner: Owner, mut calls: mpsc::Receiver<Call>, begun: oneshot::Sender<()>) {
     let begin = move |owner: &mut Owner| {
+        let may_hold = owner.is_plugged_in();
         owner.begin();
-        // Whoever held something down before us is dead by now. Where nobody waits, the next kvmd is there already, and
-        // says itself what is down.
-        if !begun.is_closed() {
+        // Whoever held something down before us is dead by now; a host that is plugged in only now holds nothing, and is
+        // not waited for. Where nobody waits, the next kvmd is there already, and says itself what is down.
+        if may_hold && !begun.is_closed() {
             owner.let_go(LET_GO);
         }
         let _ = begun.send(());
@@ -286,6 +287,11 @@ impl Owner {
                 self.apply();
             }
         }
+    }
+
+    /// Whether a host may see it; also where nobody can tell.
+    fn is_plugged_in(&self) -> bool {
+        self.paths.udc().map_or(true, |udc| udc.is_some())
     }
 
     fn begin(&mut self) {

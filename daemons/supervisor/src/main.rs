@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Parser;
@@ -60,6 +60,7 @@ struct Flags {
 }
 
 fn main() -> ExitCode {
+    let began = Instant::now();
     if std::env::args_os().nth(1).is_some_and(|argument| argument == launch::SUBCOMMAND) {
         return exec_child::run();
     }
@@ -74,7 +75,7 @@ fn main() -> ExitCode {
     let place = own_journal(&flags.args, &config, &accounts);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = runtime.context("the runtime").and_then(|runtime| {
-        let result = runtime.block_on(supervise(flags, config, &warnings, accounts, &place));
+        let result = runtime.block_on(supervise(flags, config, &warnings, accounts, &place, began));
         // A remount that hangs on a broken card must not keep us from ending.
         runtime.shutdown_timeout(Duration::from_secs(2));
         result
@@ -115,6 +116,7 @@ async fn supervise(
     warnings: &[config::Warning],
     accounts: Accounts,
     place: &Result<Option<Place>, journald::Error>,
+    began: Instant,
 ) -> anyhow::Result<()> {
     nix::sys::prctl::set_child_subreaper(true).context("adopting orphans")?;
     let life = life::Life::start()?;
@@ -206,6 +208,7 @@ async fn supervise(
         renew: Box::new(move || renewing.renew()),
         on_ready: Box::new(move || {
             ready.stage("ready");
+            log::info!("ready {} ms after our start", began.elapsed().as_millis());
             url.iter().for_each(|url| print(url));
         }),
         shutdown: config.supervisor.deadlines.shutdown,

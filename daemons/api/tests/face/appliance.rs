@@ -105,11 +105,8 @@ impl Appliance {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let unix = dir.path().join("kvmd.sock");
         let address = tcp.local_addr().unwrap();
-        let listeners = Listeners {
-            http: vec![tcp],
-            unix: Some(UnixListener::bind(&unix).unwrap()),
-            ..Listeners::default()
-        };
+        let listeners = Listeners { http: vec![tcp], ..Listeners::default() };
+        let local = UnixListener::bind(&unix).unwrap();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let stop = CancellationToken::new();
@@ -120,7 +117,8 @@ impl Appliance {
             let mut none = life::ListenFds::default();
             let mut devices = setup::start(&config, &layout, frames, &mut none, &token).unwrap();
             let settings = Settings { workers: 1, drain: Duration::from_secs(1) };
-            let servers = server::start(&devices.handles, listeners, settings).unwrap();
+            let mut servers = server::start(&devices.handles, listeners, settings).unwrap();
+            servers.serve_local(&devices.handles, local, settings).unwrap();
             ready.send(()).unwrap();
             token.cancelled().await;
             servers.stop().await;

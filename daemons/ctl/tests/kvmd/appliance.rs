@@ -109,7 +109,7 @@ impl Appliance {
         let unix = UnixListener::bind(&config.kvmd.server.unix).unwrap();
         let pair = certificate(dir.path());
         // One server says that all is by HTTPS, the other has none: both have the same devices behind them.
-        let one = Listeners { http: vec![plain], unix: Some(unix), ..Listeners::default() };
+        let one = Listeners { http: vec![plain], ..Listeners::default() };
         let other = Listeners { https: vec![secure], tls: Some(pair), ..Listeners::default() };
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -121,7 +121,9 @@ impl Appliance {
             let mut none = life::ListenFds::default();
             let mut devices = setup::start(&config, &layout, Frames::none(), &mut none, &token).unwrap();
             let settings = Settings { workers: 1, drain: Duration::from_secs(1) };
-            let servers = [one, other].map(|some| server::start(&devices.handles, some, settings).unwrap());
+            let mut servers =
+                [one, other].map(|some| server::start(&devices.handles, some, settings).unwrap());
+            servers[0].serve_local(&devices.handles, unix, settings).unwrap();
             ready.send(()).unwrap();
             token.cancelled().await;
             for server in servers {
