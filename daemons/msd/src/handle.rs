@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -30,11 +31,19 @@ pub struct Settings {
     pub read_chunk: usize,
     /// Bytes written between two waits for the disk.
     pub sync_chunk: u64,
+    /// How often mounts and free space are looked at although no change was told, and a storage that could not be closed is
+    /// tried again. Not zero.
+    pub look_every: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { root: PathBuf::from("/var/lib/kvmd/msd"), read_chunk: 65_536, sync_chunk: 4 * 1024 * 1024 }
+        Self {
+            root: PathBuf::from("/var/lib/kvmd/msd"),
+            read_chunk: 65_536,
+            sync_chunk: 4 * 1024 * 1024,
+            look_every: Duration::from_secs(10),
+        }
     }
 }
 

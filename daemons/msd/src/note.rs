@@ -55,13 +55,16 @@ impl Note {
     }
 }
 
-/// The bytes that are here of an unfinished image in a directory, if its marker says so and fits. Blocks.
+/// The byte to go on at with an unfinished image in a directory, if its marker says so and fits. Blocks.
+///
+/// One whose bytes are all there, but were not checked, goes on at its last byte: no client sends a part with nothing in it,
+/// so it could never be finished.
 pub(crate) fn of(dir: &Path, image: &str, size: u64) -> Option<u64> {
     let marker = name::marker(Path::new(image))?;
     let dir = File::open(dir).ok()?;
     let marker = sys::beneath::read(&dir, &marker).ok()?;
     let note = Note::read(&marker).ok()??;
-    (note.size == size).then_some(note.written)
+    (note.size == size).then_some(note.written.min(size.saturating_sub(1)))
 }
 
 #[cfg(test)]
@@ -86,6 +89,16 @@ mod tests {
         assert_eq!(of(dir.path(), "x", u64::MAX), Some(17));
         assert_eq!(of(dir.path(), "x", 18), None, "the file has another size");
         assert_eq!(of(dir.path(), "y", 18), None, "there is no marker");
+        for (written, from) in [(17, 16), (16, 16), (0, 0)] {
+            Note { size: 17, written }.write(&marker).unwrap();
+            assert_eq!(
+                of(dir.path(), "x", 17),
+                Some(from),
+                "one whose bytes are all there has its last one left"
+            );
+        }
+        Note { size: 0, written: 0 }.write(&marker).unwrap();
+        assert_eq!(of(dir.path(), "x", 0), Some(0));
     }
 
     #[test]

@@ -29,9 +29,6 @@ use crate::upload::{Order, Write};
 
 /// How often progress and free space are shown while data flows.
 const PROGRESS: Duration = Duration::from_secs(1);
-/// How often mounts and free space are looked at although no change was told, and a storage that could not be closed is
-/// tried again.
-const MOUNTS: Duration = Duration::from_secs(10);
 /// How long changes are gathered before the storage is looked at again.
 const GATHER: Duration = Duration::from_millis(200);
 
@@ -109,7 +106,7 @@ impl Owner {
         self.begin().await;
         let mut progress = interval(PROGRESS);
         progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut mounts = interval(MOUNTS);
+        let mut mounts = interval(self.settings.look_every);
         mounts.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut drive_live = true;
         loop {
@@ -206,11 +203,11 @@ impl Owner {
         }
     }
 
-    /// The state first, then the region, then the answer: who is answered finds both free.
+    /// The region first, then the state, then the answer: who is told of the end by either finds it free.
     fn answer<T>(&mut self, reply: Reply<T>, result: Result<T, Error>, permit: Option<OwnedSemaphorePermit>) {
         self.working = false;
-        self.show();
         drop(permit);
+        self.show();
         // A client that has left drops what it was given: a write ends as aborted.
         let _ = reply.send(result);
     }

@@ -262,9 +262,11 @@ impl Upload {
         follower.map_err(failed(self.place.path()))
     }
 
-    /// Removes what is there, or notes how far it came: everything up to there is on the disk then.
+    /// Removes what is there, or notes how far it came: everything up to there is on the disk then. An image whose bytes
+    /// are all there, of which nobody waited for the check, did not break off: it stays.
     fn leave_incomplete(&self, result: &Result<Option<Sha256>, Error>, written: u64) {
-        if self.order.remove_incomplete {
+        let unchecked = written >= self.order.size && matches!(result, Ok(None) | Err(Error::Cancelled));
+        if self.order.remove_incomplete && !unchecked {
             return self.remove();
         }
         let note = match result {

@@ -17,6 +17,7 @@ pub(super) fn start_msd(
         root: settings.path.clone(),
         read_chunk: settings.read_chunk_size,
         sync_chunk: settings.sync_chunk_size as u64,
+        ..msd::Settings::default()
     };
     let stop = start.stop.child_token();
     let (msd, task) = match settings.r#type {

@@ -179,8 +179,9 @@ impl Owner {
             }
             self.rescan().await;
         }
-        self.show();
+        // In this order: when the state says "not busy" the region is free, and when the client hears of the end both are.
         drop(active.permit);
+        self.show();
         if let (result, Some(reply)) = result {
             let _ = reply.send(result);
         }

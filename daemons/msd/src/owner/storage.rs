@@ -17,6 +17,9 @@ use crate::transfer::failed;
 /// How long looking at the storage may take: a dead network share must not stop us for good.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Bytes of free space more or less that are worth telling while nothing is under way.
+const NEWS: u64 = 1 << 20;
+
 impl Owner {
     pub(super) async fn open_storage(&mut self) -> Result<(), Error> {
         self.unclosed = false;
@@ -86,7 +89,8 @@ impl Owner {
         }
     }
 
-    /// Free space goes down while an image is written.
+    /// Free space goes down while an image is written. Otherwise a little more or less of it is no news: logs are written
+    /// on the same disk all the time, and every client would be told of each line.
     pub(super) async fn measure(&mut self) {
         if let Some(active) = &mut self.active {
             active.speed.saw(active.progress.done(), Instant::now());
@@ -94,7 +98,10 @@ impl Owner {
         let Some(scan) = &self.scan else { return };
         let (root, parts) = (self.settings.root.clone(), scan.parts.clone());
         if let (Some(parts), Some(scan)) = (blocking(move || measure(&root, parts)).await, &mut self.scan) {
-            scan.parts = parts;
+            let busy = self.active.is_some();
+            if busy || parts.iter().any(|(key, now)| is_news(scan.parts.get(key), now)) {
+                scan.parts = parts;
+            }
         }
     }
 
@@ -108,6 +115,11 @@ impl Owner {
             self.rescan().await;
         }
     }
+}
+
+/// Whether this differs from what is shown by so much that people should know.
+fn is_news(shown: Option<&Part>, now: &Part) -> bool {
+    shown.is_none_or(|shown| shown.size != now.size || shown.free.abs_diff(now.free) > NEWS)
 }
 
 /// Runs something that may block for long, and gives up on it after [`PATIENCE`].
@@ -144,4 +156,25 @@ fn measure(root: &Path, parts: BTreeMap<String, Part>) -> BTreeMap<String, Part>
         (key, space)
     };
     parts.into_iter().map(now).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_in_a_log_is_no_news_and_a_disk_that_grew_is() {
+        let shown = Part { size: 1 << 30, free: 1 << 29, writable: true };
+        for (now, news) in [
+            (shown, false),
+            (Part { free: shown.free - 4096, ..shown }, false),
+            (Part { free: shown.free + NEWS, ..shown }, false),
+            (Part { free: shown.free + NEWS + 1, ..shown }, true),
+            (Part { free: shown.free - NEWS - 1, ..shown }, true),
+            (Part { size: shown.size + 4096, ..shown }, true),
+        ] {
+            assert_eq!(is_news(Some(&shown), &now), news, "{now:?}");
+        }
+        assert!(is_news(None, &shown));
+    }
 }
