@@ -21,6 +21,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -338,9 +339,15 @@ impl Book {
         Ok(revoked)
     }
 
-    /// Runs to its end even when who asked has left.
-    async fn save(self: Arc<Self>) -> Result<(), Arc<Error>> {
-        let (book, turn) = (Arc::clone(&self), Arc::clone(&self.turn).lock_owned().await);
+    /// Waits for its turn, as long as that takes.
+    async fn save(self: &Arc<Self>) -> Result<(), Arc<Error>> {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        self.write(turn).await
+    }
+
+    /// Once begun this runs to its end, also when nobody waits for it any more.
+    async fn write(self: &Arc<Self>, turn: OwnedMutexGuard<()>) -> Result<(), Arc<Error>> {
+        let book = Arc::clone(self);
         let write = move || {
             let _turn = turn;
             let saved = book.table().save();
@@ -352,13 +359,11 @@ impl Book {
         written.unwrap_or(Err(Error::Unfinished)).map_err(Arc::new)
     }
 
-    /// As [`Book::save`], but not for ever on a disk that hangs. What was begun goes on.
+    /// As [`Book::save`], but not for ever on a disk that hangs. What was begun goes on; what was not is left to
+    /// [`Book::keep`], so that nothing gathers that waits.
     async fn save_soon(self: &Arc<Self>) -> Result<(), Arc<Error>> {
-        let saved = tokio::time::timeout(PATIENCE, tokio::spawn(Arc::clone(self).save())).await;
-        match saved {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) | Err(_) => Err(Arc::new(Error::Unfinished)),
-        }
+        let saved = tokio::time::timeout(PATIENCE, self.save()).await;
+        saved.unwrap_or_else(|_| Err(Arc::new(Error::Unfinished)))
     }
 
     /// Ends tokens in time, whatever the disk does, until `stop`.
@@ -376,16 +381,23 @@ impl Book {
             let unsaved = self.table().unsaved;
             if unsaved
                 && now.boot >= retry_at
-                && let Err(error) = Arc::clone(self).save().await
+                && let Some(Err(error)) = stop.run_until_cancelled(self.save()).await
             {
                 log::warn!("API tokens cannot be written down: {error}");
                 retry_at = now.boot + RETRY;
             }
         }
-        let unsaved = self.table().unsaved;
-        if unsaved && let Err(error) = Arc::clone(self).save().await {
+        let last = tokio::time::timeout(PATIENCE, self.save_the_last()).await;
+        if let Err(error) = last.unwrap_or_else(|_| Err(Arc::new(Error::Unfinished))) {
             log::warn!("API tokens could not be written down: {error}");
         }
+    }
+
+    /// Waits for what is being written, too.
+    async fn save_the_last(self: &Arc<Self>) -> Result<(), Arc<Error>> {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let unsaved = self.table().unsaved;
+        if unsaved { self.write(turn).await } else { Ok(()) }
     }
 }
 
@@ -546,6 +558,10 @@ mod tests {
             ended = tokio::time::timeout(Duration::from_secs(120), waits) => ended.unwrap(),
         }
         assert_eq!(book.list().len(), 1, "what the disk did not take is none");
+        assert_eq!(Arc::strong_count(&book), 1, "nothing waits in the background");
+        stop.cancel();
+        let end = tokio::time::timeout(PATIENCE * 2, book.keep(&clock, &stop)).await;
+        assert!(end.is_ok(), "the end does not wait for the disk for ever");
     }
 
     proptest! {
