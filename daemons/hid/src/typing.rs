@@ -30,8 +30,10 @@ impl Hid {
     /// Where the host's light says that Caps Lock is on, it is switched off for the text and on again behind it; not after a
     /// reset. Where the light stays on, Shift is pressed: some hosts are set to that.
     pub async fn print(&self, text: &str, keymap: &Keymap, delay: Duration) -> Printed {
-        let mut hands = Hands::new(&self.shared.queue);
+        let begun = Counts::of(&self.shared.queue);
+        // Given on when the hands have let go: the next text looks at the light first.
         let _turn = self.shared.printing.lock().await;
+        let mut hands = Hands::new(&self.shared.queue, begun);
         let caps = self.caps_lock(keymap).filter(|_| !text.is_empty());
         let result = async {
             if let Some(caps) = caps {
@@ -74,8 +76,9 @@ impl Hid {
     ///
     /// A clear meanwhile does not stop it either; a reset does. A future dropped half-way releases what it holds.
     pub async fn shortcut(&self, keys: &[Key]) {
-        let mut hands = Hands::new(&self.shared.queue);
+        let begun = Counts::of(&self.shared.queue);
         let _turn = self.shared.shortcut.lock().await;
+        let mut hands = Hands::new(&self.shared.queue, begun);
         let presses = keys.iter().map(|key| Stroke { key: *key, pressed: true });
         let releases = keys.iter().rev().map(|key| Stroke { key: *key, pressed: false });
         for stroke in presses.chain(releases) {
@@ -88,6 +91,19 @@ impl Hid {
 
 /// Somebody asked for a reset, or nobody takes strokes any more.
 struct Interrupted;
+
+/// Which clears and resets there have been.
+#[derive(Clone, Copy)]
+struct Counts {
+    clears: u64,
+    resets: u64,
+}
+
+impl Counts {
+    fn of(queue: &Queue) -> Self {
+        Self { clears: queue.clears(), resets: queue.resets() }
+    }
+}
 
 /// What a sequence holds down, and lets go of when it ends early.
 struct Hands<'a> {
@@ -104,9 +120,9 @@ struct Hands<'a> {
 }
 
 impl<'a> Hands<'a> {
-    /// From here on clears and resets count, also while the turn has not come.
-    fn new(queue: &'a Queue) -> Self {
-        let (clears, resets) = (queue.clears(), queue.resets());
+    /// Clears and resets count from the beginning, also those while the turn had not come.
+    fn new(queue: &'a Queue, begun: Counts) -> Self {
+        let Counts { clears, resets } = begun;
         Self { queue, held: Vec::new(), toggled: None, toggling: None, queued: false, clears, resets }
     }
 
