@@ -173,9 +173,11 @@ async fn print(
     }
     let access = request.extensions().get::<Access>().cloned();
     tokio::select! {
-        _ = hid.print(&paste.text, &paste.keymap, Duration::from_secs_f64(delay)) => Ok(answer::nothing()),
+        // First: who takes over clears the keyboard, and after that not a stroke of this text may come.
+        biased;
         // Keyboard and mouse are somebody else's now.
         why = holder.lost(access.as_ref()) => Err(why.into()),
+        _ = hid.print(&paste.text, &paste.keymap, Duration::from_secs_f64(delay)) => Ok(answer::nothing()),
     }
 }
 

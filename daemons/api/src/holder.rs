@@ -83,6 +83,9 @@ struct State {
     requests: Vec<Seat>,
 }
 
+/// Whether who passed by this right may type.
+type MayType = dyn Fn(&Access) -> bool + Send + Sync;
+
 /// Who holds and who waits. A pure machine.
 #[derive(Debug, Default)]
 struct Table {
@@ -92,10 +95,19 @@ struct Table {
 }
 
 impl Table {
-    fn leave(&mut self, client: u64) {
+    fn leave(&mut self, client: u64, may: &MayType) {
         self.clients.remove(&client);
         self.requests.retain(|waiting| *waiting != client);
-        self.release(client);
+        self.release(client, may);
+    }
+
+    /// Who holds and may not type any more (a role was taken away) holds no longer.
+    fn demote(&mut self, may: &MayType) {
+        if let Some(holder) = self.holder
+            && !self.clients.get(&holder).is_some_and(may)
+        {
+            self.release(holder, may);
+        }
     }
 
     /// Whether this client may type. Who types first holds.
@@ -117,10 +129,14 @@ impl Table {
         self.holder = Some(to);
     }
 
-    fn release(&mut self, client: u64) {
-        if self.holder == Some(client) {
-            self.holder = (!self.requests.is_empty()).then(|| self.requests.remove(0));
+    /// The first who waits holds next. Who may not type any more has waited for nothing.
+    fn release(&mut self, client: u64, may: &MayType) {
+        if self.holder != Some(client) {
+            return;
         }
+        let Self { clients, holder, requests } = self;
+        requests.retain(|waiting| clients.get(waiting).is_some_and(may));
+        *holder = (!requests.is_empty()).then(|| requests.remove(0));
     }
 
     fn holds(&self) -> Option<Person> {
@@ -142,12 +158,14 @@ impl Table {
 
 struct Shared {
     table: Mutex<Table>,
+    may: Box<MayType>,
     state: watch::Sender<State>,
 }
 
 impl Shared {
     fn change<T>(&self, work: impl FnOnce(&mut Table) -> T) -> T {
         let mut table = self.lock();
+        table.demote(&*self.may);
         let done = work(&mut table);
         let shown = table.shown();
         self.state.send_if_modified(|state| {
@@ -170,9 +188,14 @@ pub struct Holder(Option<Arc<Shared>>);
 impl Holder {
     /// One that says no to nobody, unless it is enabled.
     #[must_use]
-    pub fn new(enabled: bool) -> Self {
-        let state = State { enabled, ..State::default() };
-        Self(enabled.then(|| Arc::new(Shared { table: Mutex::default(), state: watch::channel(state).0 })))
+    pub fn new(enabled: bool, auth: &Auth) -> Self {
+        let auth = auth.clone();
+        Self::judged(enabled, move |access| types(&auth, access))
+    }
+
+    fn judged(enabled: bool, may: impl Fn(&Access) -> bool + Send + Sync + 'static) -> Self {
+        let state = watch::channel(State { enabled, ..State::default() }).0;
+        Self(enabled.then(|| Arc::new(Shared { table: Mutex::default(), may: Box::new(may), state })))
     }
 
     /// What clients are told, now and on each change; nothing while it is off.
@@ -205,8 +228,7 @@ impl Holder {
     /// Somebody else holds: 403.
     pub fn admits(&self, access: &Access) -> Result<(), Failure> {
         let Some(shared) = &self.0 else { return Ok(()) };
-        let table = shared.lock();
-        match table.holds() {
+        match shared.change(|table| table.holds()) {
             Some(person) if person != Person::of(access) => Err(held(&person)),
             _ => Ok(()),
         }
@@ -275,7 +297,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if let Some(shared) = &self.shared {
-            shared.change(|table| table.leave(self.client));
+            shared.change(|table| table.leave(self.client, &*shared.may));
         }
     }
 }
@@ -334,10 +356,11 @@ async fn take(
 
 async fn release(asked: HttpRequest, auth: Data<Auth>, holder: Data<Holder>, hid: Data<Hid>) -> Answer {
     let asker = Asker::of(&asked, &auth)?;
-    holder.shared()?.change(|table| {
+    let shared = holder.shared()?;
+    shared.change(|table| {
         asker.is_holder(table)?;
         if let Some(client) = table.holder {
-            table.release(client);
+            table.release(client, &*shared.may);
             hid.clear();
         }
         Ok(answer::nothing())
@@ -380,9 +403,14 @@ fn known(table: &Table, query: &Query, name: &str) -> Result<u64, Failure> {
     }
 }
 
+/// Whether who passed by this right may type.
+fn types(auth: &Auth, access: &Access) -> bool {
+    auth.may(access, Role::Operator, "hid")
+}
+
 /// Refuses a client that would hold and could do nothing with it, while nobody else may.
 fn may_type(table: &Table, auth: &Auth, client: u64) -> Result<(), Failure> {
-    let may = table.clients.get(&client).is_some_and(|access| auth.may(access, Role::Operator, "hid"));
+    let may = table.clients.get(&client).is_some_and(|access| types(auth, access));
     if may { Ok(()) } else { Err(Failure::invalid("this client may not type")) }
 }
 
@@ -396,9 +424,36 @@ mod tests {
         Access::Peer(Peer { user: name.to_owned(), uid: 0 })
     }
 
+    fn open() -> Holder {
+        Holder::judged(true, |_| true)
+    }
+
+    #[test]
+    fn who_may_not_type_any_more_neither_holds_nor_comes_next() {
+        let viewers = Arc::new(Mutex::new(Vec::<&str>::new()));
+        let demoted = Arc::clone(&viewers);
+        let may = move |access: &Access| !demoted.lock().unwrap().contains(&access.user().unwrap());
+        let holder = Holder::judged(true, may);
+        let (one, two) = (holder.join(1, &person("admin")), holder.join(2, &person("jane")));
+        let (three, four) = (holder.join(3, &person("bob")), holder.join(4, &person("eve")));
+        assert_eq!(one.refuses(), None);
+        for client in [2, 3, 4] {
+            holder.shared().unwrap().change(|table| table.request(client));
+        }
+        viewers.lock().unwrap().push("jane");
+        drop(one);
+        assert_eq!(three.refuses(), None, "jane has waited for nothing");
+        assert_eq!(holder.state().requests.len(), 1);
+        viewers.lock().unwrap().push("bob");
+        assert_eq!(four.refuses(), None, "bob holds no longer");
+        viewers.lock().unwrap().push("eve");
+        assert!(holder.admits(&person("admin")).is_ok() && holder.state().holder.is_none());
+        drop((two, three, four));
+    }
+
     #[test]
     fn who_types_first_holds_until_they_leave_and_then_who_waits() {
-        let holder = Holder::new(true);
+        let holder = open();
         let (one, two) = (holder.join(1, &person("admin")), holder.join(2, &person("jane")));
         let three = holder.join(3, &person("bob"));
         assert_eq!(one.refuses(), None);
@@ -414,7 +469,7 @@ mod tests {
 
     #[test]
     fn switched_off_it_says_no_to_nobody_and_tells_nothing() {
-        let holder = Holder::new(false);
+        let holder = Holder::judged(false, |_| true);
         let (one, two) = (holder.join(1, &person("admin")), holder.join(2, &person("jane")));
         assert!(one.refuses().is_none() && two.refuses().is_none() && one.hello().is_none());
         assert_eq!(holder.state(), State::default());
@@ -423,7 +478,7 @@ mod tests {
 
     #[test]
     fn a_call_is_let_through_while_nobody_holds_or_the_same_does() {
-        let holder = Holder::new(true);
+        let holder = open();
         assert!(holder.admits(&Access::Open).is_ok());
         let place = holder.join(1, &Access::Open);
         assert!(place.refuses().is_none() && holder.admits(&Access::Open).is_ok());
@@ -434,7 +489,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_types_a_long_text_learns_when_somebody_else_holds() {
-        let holder = Holder::new(true);
+        let holder = open();
         let (admin, jane) = (person("admin"), person("jane"));
         let (one, other, two) = (holder.join(1, &admin), holder.join(2, &admin), holder.join(3, &jane));
         let typing = holder.lost(Some(&admin));
@@ -449,22 +504,30 @@ mod tests {
         assert!(futures_util::poll!(typing.as_mut()).is_pending(), "nobody else holds");
         assert_eq!(two.refuses(), None);
         assert_eq!(typing.await.message, "keyboard and mouse are held by jane");
-        assert!(futures_util::poll!(std::pin::pin!(Holder::new(false).lost(Some(&admin)))).is_pending());
+        assert!(
+            futures_util::poll!(std::pin::pin!(Holder::judged(false, |_| true).lost(Some(&admin))))
+                .is_pending()
+        );
     }
 
     proptest! {
         #[test]
-        fn at_most_one_holds_and_only_who_is_there(steps in prop::collection::vec((0_u8..6, 0_u64..4), 0..60)) {
+        fn at_most_one_holds_and_only_who_is_there(steps in prop::collection::vec((0_u8..7, 0_u64..4), 0..60)) {
+            let may = |access: &Access| access.user() != Some("3");
             let mut table = Table::default();
             for (step, client) in steps {
                 let there = table.clients.contains_key(&client);
                 match step {
-                    0 => { table.clients.insert(client, person("x")); }
-                    1 => table.leave(client),
+                    0 => { table.clients.insert(client, person(&client.to_string())); }
+                    1 => table.leave(client, &may),
                     2 if there => { table.types(client); }
                     3 if there => table.request(client),
                     4 if there => table.pass(client),
-                    5 => table.release(client),
+                    5 => table.release(client, &may),
+                    6 => {
+                        table.demote(&may);
+                        prop_assert_ne!(table.holder, Some(3));
+                    }
                     _ => {}
                 }
                 prop_assert!(table.holder.is_none_or(|holder| table.clients.contains_key(&holder)));

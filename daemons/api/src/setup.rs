@@ -117,6 +117,7 @@ pub fn start(
     let auth = start_auth(config, layout, &mut start)?;
     let audit = audit::Book::start(layout.kvmd_state().join("audit")).context("the audit log")?;
     let hid = input::start_hid(config, layout, &machine, &mut start)?;
+    let holder = Holder::new(config.kvmd.hid.one_holder, &auth);
     let parts = Parts {
         login: LoginNeeded(auth.enabled()),
         auth,
@@ -131,7 +132,7 @@ pub fn start(
         ocr: video::open_ocr(config),
         changed: system::Changed::default(),
         audit,
-        holder: Holder::new(config.kvmd.hid.one_holder),
+        holder,
         uploads: Uploads::new(config.kvmd.update.uploads.clone(), config.kvmd.update.max_size),
     };
     let empty = Empty::new(stop.child_token());
