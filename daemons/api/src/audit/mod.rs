@@ -45,6 +45,9 @@ const BEHIND: usize = 256;
 /// How long repeats are counted before they are told.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// How long a reader waits: for those before them, for the thread that writes, and for the disk.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// A line as it is written, with its number.
 #[derive(Debug, Clone)]
 pub struct Line {
@@ -101,11 +104,19 @@ impl Book {
 
     /// The lines that are wanted, on the disk and not yet, the oldest first. One that is on its way between both may be told
     /// by neither: the next page has it.
+    ///
+    /// # Errors
+    /// A disk that hangs: 503.
     async fn page(&self, wanted: Wanted) -> Result<VecDeque<Line>, Failure> {
+        let read = tokio::time::timeout(PATIENCE, self.read(wanted)).await;
+        read.unwrap_or_else(|_| Err(Failure::unavailable()))
+    }
+
+    async fn read(&self, wanted: Wanted) -> Result<VecDeque<Line>, Failure> {
         let turn = Arc::clone(&self.turn).acquire_owned().await.map_err(Failure::internal)?;
         let waiting = self.settle().await;
         let dir = self.dir.clone();
-        // Kept until the work is done, even for a client that has left.
+        // Kept until the work is done, even for a client that has left: on a disk that hangs there is one who reads.
         let work = move || {
             let _turn = turn;
             let mut page = Page::new(wanted);
@@ -216,6 +227,27 @@ mod tests {
         let seqs: Vec<u64> = store::all(&path).into_iter().map(|line| line.seq).collect();
         assert_eq!(seqs, [1, 2, 3, 4, 5, 6]);
         assert!(texts(&path)[5].contains("/atx/12"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn readers_do_not_wait_for_ever_for_a_disk_that_hangs() {
+        // The thread that writes, which never comes to the order.
+        let (orders, hangs) = sync_channel(QUEUE);
+        let book = Book {
+            orders,
+            lost: Arc::default(),
+            lines: broadcast::channel(BEHIND).0,
+            dir: PathBuf::from("/nonexistent"),
+            turn: Arc::new(Semaphore::new(1)),
+        };
+        let wanted = || Wanted { after: None, since: None, limit: 1 };
+        let (one, two) = tokio::join!(book.page(wanted()), book.page(wanted()));
+        assert_eq!(
+            [one, two].map(|page| page.map_err(|why| why.class.name()).err()),
+            [Some("UnavailableError"); 2]
+        );
+        drop(hangs);
+        assert!(book.page(wanted()).await.is_ok(), "the turn is free again");
     }
 
     #[tokio::test]
