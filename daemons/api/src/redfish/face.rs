@@ -111,7 +111,8 @@ async fn translate(response: ServiceResponse<BoxBody>, by_token: bool) -> Servic
 fn dress(mut response: ServiceResponse<BoxBody>, allowed: &str) -> ServiceResponse<BoxBody> {
     let (status, method) = (response.status(), response.request().method().clone());
     // A browser that is asked for a password so keeps it, and sends it with what pages of other sites ask for.
-    let browser = response.request().headers().contains_key("Sec-Fetch-Mode");
+    // Programs on undici (Node's fetch) send `Sec-Fetch-Mode` alone.
+    let browser = response.request().headers().contains_key("Sec-Fetch-Site");
     let headers = response.headers_mut();
     headers.insert(HeaderName::from_static(ODATA_VERSION), HeaderValue::from_static(VERSION));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));

@@ -136,9 +136,7 @@ impl Appliance {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(request).unwrap();
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).unwrap();
-        parse(&bytes)
+        parse(&whole_answer(&mut stream, !request.starts_with(b"HEAD ")))
     }
 
     /// A request without credentials; `headers` are whole lines.
@@ -200,6 +198,28 @@ fn request(method: &str, path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let head =
         format!("{method} {path} HTTP/1.1\r\nHost: kvm.local\r\nConnection: close\r\n{headers}{length}\r\n");
     [head.as_bytes(), body].concat()
+}
+
+/// Reads as far as the answer says that it goes, or until the server hangs up: that may be later.
+fn whole_answer(stream: &mut impl std::io::Read, has_body: bool) -> Vec<u8> {
+    let (mut bytes, mut piece) = (Vec::new(), [0; 16 << 10]);
+    loop {
+        let count = stream.read(&mut piece).unwrap();
+        bytes.extend_from_slice(&piece[..count]);
+        let Some(head) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
+            if count == 0 {
+                return bytes;
+            }
+            continue;
+        };
+        let length = match has_body {
+            true => parse(&bytes).header("Content-Length").and_then(|length| length.parse::<usize>().ok()),
+            false => Some(0),
+        };
+        if count == 0 || length.is_some_and(|length| bytes.len() >= head + 4 + length) {
+            return bytes;
+        }
+    }
 }
 
 fn parse(bytes: &[u8]) -> Answer {

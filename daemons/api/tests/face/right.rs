@@ -150,13 +150,16 @@ fn another_site_s_page_changes_nothing() {
                 "{row:?} {path} as an image of another page"
             );
         }
-        let refused = appliance.ask("GET", "/redfish/v1/Systems", "Sec-Fetch-Mode: navigate\r\n", b"");
+        let page = format!("Sec-Fetch-Mode: navigate\r\nSec-Fetch-Site: {site}\r\n");
+        let refused = appliance.ask("GET", "/redfish/v1/Systems", &page, b"");
         assert_eq!(
             (refused.status, refused.header("WWW-Authenticate")),
             (401, None),
             "a browser would keep it"
         );
     }
+    let program = appliance.ask("GET", "/redfish/v1/Systems", "Sec-Fetch-Mode: cors\r\n", b"");
+    assert_eq!(program.header("WWW-Authenticate"), Some("Basic realm=\"Redfish\""), "Node's fetch");
     let upgrade =
         "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     for (path, row) in rows().into_iter().filter(|(_, row)| row.method == "GET" && !open(row)) {
