@@ -46,6 +46,10 @@ const CONNECTIONS: usize = 512;
 const HANDSHAKES: usize = 64;
 /// How long a client may take to send the head of a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client that is still sending is listened to after it has its answer (an upload that was refused), or may take
+/// to close. What it sends is thrown away. Closed at once, the kernel would answer what is on its way with a reset, which
+/// throws the answer away in clients that look for it only when they have sent everything.
+const LINGER: Duration = Duration::from_secs(5);
 /// How long an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// A connection whose other end has not acknowledged data for so long is given up, in milliseconds.
@@ -205,7 +209,7 @@ macro_rules! tune {
             .shutdown_timeout($settings.drain.as_secs())
             .max_connections(CONNECTIONS)
             .client_request_timeout(REQUEST_TIMEOUT)
-            .client_disconnect_timeout(Duration::from_millis(500))
+            .client_disconnect_timeout(LINGER)
             // A client that says it will send no more is gone: nobody else would notice while there is nothing to send it.
             .h1_allow_half_closed(false)
             .keep_alive(KEEP_ALIVE)
