@@ -217,6 +217,11 @@ impl Failure {
     fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
         Self { exit, error: error.into() }
     }
+
+    /// Whether the same may go well a moment later: nobody answered or, if something `ran` before, it is starting anew.
+    fn is_passing(&self, ran: bool) -> bool {
+        self.exit == Exit::Unreachable || (ran && self.exit == Exit::NotReady)
+    }
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
@@ -255,7 +260,12 @@ pub fn run(line: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) 
             return Exit::Good;
         }
     };
-    match dispatch(cli, console) {
+    // What was written is only given when it is out: the last of it may find a full disk.
+    let ran = dispatch(cli, console).and_then(|exit| {
+        console.out.flush()?;
+        Ok(exit)
+    });
+    match ran {
         Ok(exit) => exit,
         Err(failure) => {
             // Nobody reads our output any more: that is how `kvmctl logs | head` ends.

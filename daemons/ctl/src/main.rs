@@ -1,6 +1,6 @@
 //! The `kvmctl` program.
 
-use std::io::{BufRead, Write};
+use std::io::BufRead;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -20,6 +20,5 @@ fn main() -> ExitCode {
         std::env::args_os(),
         &mut ctl::Console { out: &mut out, err: &mut err, secret: &mut secret },
     );
-    let _ = out.flush();
     ExitCode::from(exit as u8)
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use reqwest::header::{CONTENT_RANGE, HeaderValue};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::desk::Desk;
 use crate::face::Call;
@@ -17,6 +17,8 @@ const BREAKS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(500);
 /// How long a drive may take to be free again after a break: it waits for senders that say nothing.
 const FREE: Duration = Duration::from_secs(90);
+/// The same once all of it is there: a slow storage writes it down and reads it for the digest.
+const WHOLE: Duration = Duration::from_secs(20 * 60);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Upload {
@@ -31,7 +33,7 @@ pub(crate) struct Upload {
     /// Begins anew, also where one broke off.
     #[arg(long)]
     restart: bool,
-    /// Does not check what has arrived: the file is read only once.
+    /// Does not check what has arrived, and begins anew: the file is read only once.
     #[arg(long)]
     unchecked: bool,
 }
@@ -59,6 +61,57 @@ impl Image {
         let same = known["complete"] == false && known["size"] == size;
         known["written"].as_u64().filter(|written| same && *written < size).unwrap_or(0)
     }
+
+    /// Whether the appliance has one that is whole, of this name and size.
+    fn is_there(&self, state: &Value) -> bool {
+        let known = &state["storage"]["images"][self.listed()];
+        known["complete"] == true && known["size"] == self.source.size
+    }
+
+    /// Whether all of it is on the drive, whole or not.
+    fn is_written(&self, state: &Value) -> bool {
+        let ours = |known: &Value| known["size"] == self.source.size && known["written"] == self.source.size;
+        let (storage, listed) = (&state["storage"], self.listed());
+        let coming = &storage["uploading"];
+        ours(&storage["images"][&listed]) || (coming["name"] == listed && ours(coming))
+    }
+
+    /// What the appliance would have said of it, had its last word not been lost.
+    fn as_told(&self) -> Value {
+        let size = self.source.size;
+        json!({"image": {"name": self.listed(), "size": size, "written": size, "sha256": self.sha256}})
+    }
+}
+
+/// Where to go on, over breaks.
+struct Course {
+    /// A part of something else that lies there under this name, as long as it is not known to be gone: what has this many
+    /// bytes may be it. Its rest is never put behind it.
+    stale: Option<u64>,
+    /// There was a whole one before we came.
+    complete: bool,
+}
+
+impl Course {
+    /// By what was there at first. Also the byte to begin at.
+    fn plan(image: &Image, state: &Value, anew: bool) -> (Self, u64) {
+        let there = image.arrived(state);
+        let stale = (anew && there > 0).then_some(there);
+        (Self { stale, complete: image.is_there(state) }, if anew { 0 } else { there })
+    }
+
+    /// The byte to go on at by what is there after a break; `None`: it is all there.
+    fn after_break(&mut self, image: &Image, state: &Value) -> Option<u64> {
+        if image.is_there(state) && !self.complete {
+            return None;
+        }
+        let there = image.arrived(state);
+        if self.stale == Some(there) {
+            return Some(0);
+        }
+        self.stale = None;
+        Some(there)
+    }
 }
 
 pub(super) fn run(desk: &mut Desk<'_, '_>, what: &Upload) -> Result<Exit, Failure> {
@@ -69,20 +122,17 @@ pub(super) fn run(desk: &mut Desk<'_, '_>, what: &Upload) -> Result<Exit, Failur
     if !what.unchecked {
         image.sha256 = Some(image.source.digest(desk)?);
     }
-    let told = over_breaks(desk, &image, what.restart)?;
+    // What is not checked must be of one piece: a part that lies there may be another file's.
+    let told = over_breaks(desk, &image, what.restart || what.unchecked)?;
     desk.progress("")?;
     desk.write(&told, |told| super::arrived(&told["image"]))
 }
 
 /// Sends the image, and what is left of it after each break.
-fn over_breaks(desk: &mut Desk<'_, '_>, image: &Image, restart: bool) -> Result<Value, Failure> {
-    let (mut breaks, mut furthest) = (0, 0);
-    let mut begin = restart.then_some(0);
+fn over_breaks(desk: &mut Desk<'_, '_>, image: &Image, anew: bool) -> Result<Value, Failure> {
+    let (mut course, mut from) = Course::plan(image, &desk.face.ask(Call::get("/msd"))?, anew);
+    let (mut breaks, mut broken, mut furthest) = (0, false, 0);
     loop {
-        let from = match begin.take() {
-            Some(from) => from,
-            None => image.arrived(&desk.face.ask(Call::get("/msd"))?),
-        };
         if from > furthest {
             (breaks, furthest) = (0, from);
         }
@@ -90,29 +140,37 @@ fn over_breaks(desk: &mut Desk<'_, '_>, image: &Image, restart: bool) -> Result<
             writeln!(desk.console.err, "going on at byte {from} of {}", image.source.size)?;
         }
         match send(desk, image, from) {
-            Err(failure) if failure.exit == Exit::Unreachable && breaks < BREAKS => {
-                breaks += 1;
+            Err(failure) if failure.is_passing(broken) && breaks < BREAKS => {
+                (breaks, broken) = (breaks + 1, true);
                 writeln!(desk.console.err, "it broke off: {:#}", failure.error)?;
-                await_free(desk)?;
             }
             ended => return ended,
+        }
+        let state = await_free(desk, image)?;
+        match course.after_break(image, &state) {
+            Some(there) => from = there,
+            None => return Ok(image.as_told()),
         }
     }
 }
 
-/// Waits until the appliance has noticed that nothing more comes.
-fn await_free(desk: &mut Desk<'_, '_>) -> Result<(), Failure> {
-    let begin = Instant::now();
+/// Waits until the appliance has noticed that nothing more comes, and tells how its drive is then.
+fn await_free(desk: &mut Desk<'_, '_>, image: &Image) -> Result<Value, Failure> {
+    let (begin, mut limit) = (Instant::now(), FREE);
     loop {
         desk.face.pause(PAUSE);
         match desk.face.ask(Call::get("/msd")) {
-            Ok(state) if state["busy"] != true => return Ok(()),
-            Ok(_) if begin.elapsed() > FREE => return Ok(()),
-            // It may be away for a while: a network that was pulled, a restart.
-            Err(failure) if failure.exit != Exit::Unreachable || begin.elapsed() > FREE => {
-                return Err(failure);
+            Ok(state) => {
+                if image.is_written(&state) {
+                    limit = WHOLE;
+                }
+                if state["busy"] != true || begin.elapsed() > limit {
+                    return Ok(state);
+                }
             }
-            Ok(_) | Err(_) => {}
+            // It may be away for a while: a network that was pulled, a restart.
+            Err(failure) if failure.is_passing(true) && begin.elapsed() <= limit => {}
+            Err(failure) => return Err(failure),
         }
     }
 }
@@ -134,7 +192,6 @@ fn send(desk: &mut Desk<'_, '_>, image: &Image, from: u64) -> Result<Value, Fail
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn image(name: &str, prefix: Option<&str>, size: u64) -> Image {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -159,5 +216,37 @@ mod tests {
             assert_eq!(image(name, None, 100).arrived(&state), 0, "{name}");
         }
         assert_eq!(image("x", None, 1).arrived(&json!({})), 0);
+    }
+
+    fn drive(complete: bool, written: u64) -> Value {
+        json!({"storage": {"images": {"a.iso": {"complete": complete, "size": 100, "written": written}}}})
+    }
+
+    #[test]
+    fn beginning_anew_never_goes_on_behind_what_lay_there_before() {
+        let (image, old, none) = (image("a.iso", None, 100), drive(false, 40), json!({}));
+        assert_eq!(Course::plan(&image, &old, false).1, 40);
+        let (mut course, from) = Course::plan(&image, &old, true);
+        assert_eq!(from, 0);
+        // Lost before the appliance took its head, twice.
+        assert_eq!(course.after_break(&image, &old), Some(0));
+        assert_eq!(course.after_break(&image, &old), Some(0));
+        assert_eq!(course.after_break(&image, &drive(false, 7)), Some(7), "this is ours");
+        assert_eq!(course.after_break(&image, &old), Some(40), "and so is all that comes after it");
+        let (mut course, _) = Course::plan(&image, &none, true);
+        assert_eq!(course.after_break(&image, &old), Some(40), "nothing lay there");
+    }
+
+    #[test]
+    fn an_image_that_became_whole_over_a_break_is_done_and_one_that_was_is_not_ours() {
+        let (image, whole) = (image("a.iso", None, 100), drive(true, 100));
+        let (mut course, _) = Course::plan(&image, &drive(false, 40), false);
+        assert_eq!(course.after_break(&image, &whole), None);
+        let (mut course, _) = Course::plan(&image, &whole, false);
+        assert_eq!(course.after_break(&image, &whole), Some(0));
+        assert!(image.is_written(&whole) && image.is_written(&drive(false, 100)));
+        assert!(!image.is_written(&drive(false, 99)) && !image.is_written(&json!({})));
+        let coming = json!({"storage": {"uploading": {"name": "a.iso", "size": 100, "written": 100}}});
+        assert!(image.is_written(&coming));
     }
 }

@@ -13,6 +13,10 @@ pub(crate) enum Fate {
     Stalls(usize),
     /// After so many bytes of its body both ends see it end.
     Breaks(usize),
+    /// Nothing of it arrives, not even its head.
+    Vanishes,
+    /// All of it arrives, and the answer is lost.
+    Unanswered,
 }
 
 /// The network.
@@ -47,18 +51,32 @@ fn carry(from: &TcpStream, to: SocketAddr, fate: Fate, uploads: &Mutex<Vec<Strin
     let mut client = BufReader::new(from.try_clone().unwrap());
     let mut head = String::new();
     while client.read_line(&mut head).is_ok_and(|count| count > 2) {}
+    let first = head.starts_with("POST /api/msd/write?") && {
+        let mut uploads = uploads.lock().unwrap();
+        uploads.push(head.clone());
+        uploads.len() == 1
+    };
+    if first && fate == Fate::Vanishes {
+        let _ = from.shutdown(Shutdown::Both);
+        return;
+    }
     if server.write_all(head.as_bytes()).is_err() {
         return;
     }
     let mut answers = (server.try_clone().unwrap(), from.try_clone().unwrap());
+    if first && fate == Fate::Unanswered {
+        let length = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<u64>().unwrap())
+        });
+        let _ = std::io::copy(&mut (&mut client).take(length.unwrap()), &mut server);
+        // The appliance has answered, so it is whole.
+        let _ = answers.0.read(&mut [0; 1024]);
+        let _ = from.shutdown(Shutdown::Both);
+        return;
+    }
     std::thread::spawn(move || std::io::copy(&mut answers.0, &mut answers.1));
-    let first = head.starts_with("POST /api/msd/write?") && {
-        let mut uploads = uploads.lock().unwrap();
-        uploads.push(head);
-        uploads.len() == 1
-    };
-    if first {
-        let (Fate::Stalls(bytes) | Fate::Breaks(bytes)) = fate;
+    if let (true, Fate::Stalls(bytes) | Fate::Breaks(bytes)) = (first, fate) {
         let mut body = (&mut client).take(u64::try_from(bytes).unwrap());
         let _ = std::io::copy(&mut body, &mut server);
         if matches!(fate, Fate::Stalls(_)) {

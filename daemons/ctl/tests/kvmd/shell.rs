@@ -60,6 +60,32 @@ fn the_shell_of_the_image_completes_verbs_and_flags() {
 }
 
 #[test]
+fn where_kvmctl_cannot_be_started_the_shell_does_not_try_for_ever() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../rootfs-overlay/etc/profile.d/kvmctl.sh");
+    for fails in ["return 1", "return 0"] {
+        let ask = format!(". {}; kvmctl() {{ {fails}; }}; _kvmctl_first; echo $?", script.display());
+        let done = Command::new("bash").args(["--norc", "-c", &ask]).output().unwrap();
+        assert_eq!(String::from_utf8(done.stdout).unwrap(), "1\n", "{fails}");
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_at_the_last_byte_is_a_failure() {
+    let appliance = Appliance::start();
+    let file = appliance.path("x");
+    std::fs::write(&file, "without an end of line").unwrap();
+    appliance.here(&format!("msd upload {}", file.display())).good();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let done = Command::new(program())
+        .args(["--state", appliance.dir.path().to_str().unwrap(), "msd", "download", "x", "-"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    assert_eq!(done.status.code(), Some(1), "{done:?}");
+    assert!(String::from_utf8(done.stderr).unwrap().contains("No space left"));
+}
+
+#[test]
 fn completions_and_pages_are_made_of_all_verbs() {
     for shell in ["bash", "zsh", "fish"] {
         let script = kvmctl(&["completions", shell]).good();

@@ -87,18 +87,56 @@ fn an_upload_goes_on_by_itself_when_the_network_broke() {
 }
 
 #[test]
-fn another_file_of_the_same_name_does_not_become_its_other_half() {
+fn an_upload_whose_last_word_was_lost_is_done() {
+    let appliance = Appliance::start();
+    let (path, bytes) = image(&appliance);
+    let network = Between::start(appliance.address, Fate::Unanswered);
+    let mut line = appliance.flags(network.address);
+    line.extend(["msd", "upload"].map(OsString::from));
+    line.push(path.into());
+    let ran = kvmctl(&line);
+    assert!(ran.err.contains("it broke off: "), "{ran:?}");
+    assert!(ran.good().starts_with("big.iso: 6.3 MB, SHA-256 "));
+    assert_eq!(network.uploads().len(), 1, "nothing is sent again");
+    is_there(&appliance, &bytes);
+}
+
+#[test]
+fn another_file_of_the_same_name_does_not_become_its_other_half_unchecked_either() {
     let appliance = Appliance::start();
     let (path, mut bytes) = image(&appliance);
-    let whole = appliance.path("whole");
-    std::fs::write(&whole, &bytes[..PART]).unwrap();
-    // The first part of one file, as a sender left it that then lost interest.
+    half(&appliance, &bytes);
+    bytes[0] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    // Nor when the first try is lost before the appliance knows of it.
+    let network = Between::start(appliance.address, Fate::Vanishes);
+    let mut line = appliance.flags(network.address);
+    line.extend(["msd", "upload", "--unchecked"].map(OsString::from));
+    line.push(path.into());
+    let ran = kvmctl(&line);
+    assert!(ran.err.contains("it broke off: ") && !ran.err.contains("going on"), "{ran:?}");
+    ran.good();
+    assert_eq!(network.uploads().len(), 2);
+    is_there(&appliance, &bytes);
+}
+
+/// The first part of one file, as a sender left it that then lost interest.
+fn half(appliance: &Appliance, bytes: &[u8]) {
+    let part = appliance.path("part");
+    std::fs::write(&part, &bytes[..PART]).unwrap();
     let range = format!("Content-Range: bytes 0-{}/{SIZE}", PART - 1);
-    let line = ["api", "POST", "/msd/write", "image=big.iso", "-H", &range, "-b", whole.to_str().unwrap()];
+    let line = ["api", "POST", "/msd/write", "image=big.iso", "-H", &range, "-b", part.to_str().unwrap()];
     let mut words: Vec<OsString> = line.into_iter().map(OsString::from).collect();
     words.extend(appliance.flags(appliance.address));
     kvmctl(&words).good();
-    assert_eq!(arrived(&appliance), u64::try_from(PART).unwrap());
+    assert_eq!(arrived(appliance), u64::try_from(PART).unwrap());
+}
+
+#[test]
+fn another_file_of_the_same_name_does_not_become_its_other_half() {
+    let appliance = Appliance::start();
+    let (path, mut bytes) = image(&appliance);
+    half(&appliance, &bytes);
     bytes[0] ^= 1;
     std::fs::write(&path, &bytes).unwrap();
     let upload = format!("msd upload {}", path.display());
