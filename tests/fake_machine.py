@@ -18,6 +18,8 @@ class Machine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
     def __init__(self, path):
         self.keys = []
+        # Keys, buttons and movements: (key's or button's or axis' name, down or value).
+        self.input = []
         self.connections = 0
         self.times = []
         self.changed = threading.Condition()
@@ -44,6 +46,9 @@ class Machine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         now = time.monotonic()
         with self.changed:
             for event in command["arguments"]["events"]:
+                data = event["data"]
+                name = data["key"]["data"] if event["type"] == "key" else data.get("button") or data.get("axis")
+                self.input.append((name, data["value"] if "value" in data else data["down"]))
                 if event["type"] == "key":
                     self.keys.append((event["data"]["key"]["data"], event["data"]["down"]))
                     self.times.append(now)

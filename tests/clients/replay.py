@@ -120,9 +120,15 @@ def problems(row, base, cookies, timeout):
     if media[0] and row["status"] == 200 and media[0] != media[1]:
         found.append(f"{media[0]} expected, {media[1]} found")
     try:
-        want, got = json.loads(row["body"]), json.loads(data)
+        want = json.loads(row["body"])
     except (TypeError, ValueError):
-        return found
+        return found  # what was recorded is no JSON: its media type is all there is to compare
+    try:
+        got = json.loads(data)
+    except ValueError:
+        return [*found, "JSON expected"]
+    if type(got) is not type(want):
+        return [*found, f"{type(want).__name__} expected, {type(got).__name__} found"]
     if isinstance(want, dict) and "ok" in want:
         if got.get("ok") != want["ok"]:
             found.append("envelope")

@@ -5,9 +5,10 @@ import sys
 import pytest
 from appliance import ROOT
 
-sys.path.insert(0, str(ROOT / "tests/clients/judges"))
+sys.path[:0] = [str(ROOT / "tests/clients/judges"), str(ROOT / "tests/clients")]
 
 import recordings  # noqa: E402
+import replay  # noqa: E402
 import run  # noqa: E402
 from tally import Tally  # noqa: E402
 
@@ -33,6 +34,20 @@ def test_a_judge_that_cannot_be_asked_is_a_failure_unless_that_is_allowed():
     assert "not installed" in run.verdict(skipped, (9, 10), allow_skip=False)
     assert run.verdict(skipped, (9, 10), allow_skip=True) == ""
     assert run.verdict(skipped, None, allow_skip=False) == "", "nothing is said of it"
+
+
+@pytest.mark.parametrize("recorded, body, wrong", [
+    ('{"ok": false, "result": {"error": "ValidatorError"}}', b"<html>", ["JSON expected"]),
+    ('{"ok": false, "result": {"error": "ValidatorError"}}', b"", ["JSON expected"]),
+    ('{"ok": false, "result": {"error": "ValidatorError"}}', b'{"ok": false, "re', ["JSON expected"]),
+    ('{"ok": false, "result": {"error": "ValidatorError"}}', b"[]", ["dict expected, list found"]),
+    ('{"ok": false, "result": {"error": "ValidatorError"}}', b'{"ok": false, "result": {"error": "Other"}}', ["ValidatorError expected, Other found"]),
+    ('{"ok": false, "result": {"error": "ValidatorError"}}', b'{"ok": false, "result": {"error": "ValidatorError"}}', []),
+    ("not found", b"<html>", []),
+])
+def test_an_answer_that_cannot_be_read_agrees_with_none_that_could(monkeypatch, recorded, body, wrong):
+    monkeypatch.setattr(replay, "send", lambda *_: (400, {}, body))
+    assert replay.problems({"request": {}, "status": 400, "body": recorded}, "", {}, 1) == wrong
 
 
 def test_the_table_reads_as_it_is_written():

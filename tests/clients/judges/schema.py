@@ -48,8 +48,11 @@ def judge(appliance, remote):
         for case in xml.parse(report).getroot().iter("testcase"):
             missed.discard(case.get("name"))
             wrong = [child for child in case if child.tag in ("failure", "error")]
+            skipped = case.find("skipped")
             if wrong:
                 tally.bad(case.get("name"), wrong[0].text or wrong[0].get("message"))
+            elif skipped is not None:
+                tally.bad(case.get("name"), f"was skipped: {skipped.get('message')}")
             else:
                 tally.good()
     for name in sorted(missed):
