@@ -35,9 +35,12 @@ def replay(file, base, groups=None):
     tally.good(int(found[1]))
     known = reasons()
     for line in done.stdout.splitlines():
-        if row := re.match(r"^(\S+): (.*)", line):
+        # A name may have blanks in it; the score's lines have no colon.
+        if row := re.match(r"^(.+?): (.*)", line):
             why = f"on purpose: {known[row[1]]}" if row[1] in known else row[2]
             tally.bad(row[1], why)
+    if tally.total != int(found[2]):
+        tally.bad(file, f"{found[2]} rows, and {tally.total} are told of")
     return tally
 
 
