@@ -13,6 +13,9 @@ use crate::{Exit, Failure, reach::usage};
 /// The longest body, in bytes: images have a verb of their own.
 const BODY_BYTES: u64 = 64 << 20;
 
+/// Lines of the head that show who asks.
+const SECRETS: [&str; 4] = ["authorization", "cookie", "x-auth-token", "x-kvmd-passwd"];
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Any {
     /// `GET`, `POST`, `DELETE`, `PATCH`, `HEAD`, `OPTIONS`.
@@ -57,6 +60,9 @@ pub(crate) fn run(desk: &mut Desk<'_, '_>, any: Any) -> Result<Exit, Failure> {
         let bad = || usage(format!("{line}: expected NAME: VALUE"));
         let (name, value) = line.split_once(':').ok_or_else(bad)?;
         let name: HeaderName = name.trim().parse().map_err(|_| bad())?;
+        if SECRETS.contains(&name.as_str()) {
+            desk.face.keeps_secrets()?;
+        }
         call = call.header(name, HeaderValue::from_str(value.trim()).map_err(|_| bad())?);
     }
     let call = if any.raw { call.raw() } else { call };

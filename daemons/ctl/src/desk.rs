@@ -5,7 +5,7 @@ use std::io::{IsTerminal as _, Read as _};
 use serde_json::Value;
 
 use crate::face::{Call, Face};
-use crate::{Console, Exit, Failure, reach::usage};
+use crate::{Console, Exit, Failure, reach::usage, shown};
 
 /// A verb at work.
 pub(crate) struct Desk<'a, 'b> {
@@ -39,7 +39,7 @@ impl Desk<'_, '_> {
         human: impl FnOnce(&Value) -> String,
     ) -> Result<Exit, Failure> {
         if self.json {
-            writeln!(self.console.out, "{told:#}")?;
+            writeln!(self.console.out, "{}", shown::json(&format!("{told:#}")))?;
         } else {
             self.console.out.write_all(human(told).as_bytes())?;
         }
@@ -60,7 +60,7 @@ pub(crate) fn write_line(
     human: impl FnOnce(&Value) -> String,
 ) -> Result<(), Failure> {
     if json {
-        writeln!(console.out, "{told}")?;
+        writeln!(console.out, "{}", shown::json(&told.to_string()))?;
     } else {
         console.out.write_all(human(told).as_bytes())?;
     }

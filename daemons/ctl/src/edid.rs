@@ -8,6 +8,7 @@ use edid::Edid;
 
 use crate::desk::Desk;
 use crate::face::Call;
+use crate::shown::tame;
 use crate::{Exit, Failure};
 
 /// More than any file of an EDID has.
@@ -42,7 +43,7 @@ pub(crate) fn run(desk: &mut Desk<'_, '_>, verb: &Verb) -> Result<Exit, Failure>
     desk.show(call, |told| match verb {
         Verb::Show { hex: true } => {
             let data = told.get("data").and_then(serde_json::Value::as_str).unwrap_or_default();
-            data.parse::<Edid>().map_or_else(|_| format!("{data}\n"), |edid| edid.to_string())
+            data.parse::<Edid>().map_or_else(|_| format!("{}\n", tame(data)), |edid| edid.to_string())
         }
         _ => shown(told),
     })

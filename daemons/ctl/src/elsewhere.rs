@@ -3,13 +3,13 @@
 //! The supervisor's socket and the files of users are not to be had from elsewhere, so the rest is refused.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use serde_json::{Value, json};
 
 use crate::desk::Desk;
-use crate::face::Call;
+use crate::face::{Call, Face};
 use crate::file::Source;
 use crate::gadget::Switch;
 use crate::shown::{self, tame, word};
@@ -18,6 +18,8 @@ use crate::{Exit, Failure, Here, gadget, password, reach::usage, role, system, u
 
 /// How often we look how an update gets on.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long it may be away meanwhile.
+const AWAY: Duration = Duration::from_secs(90);
 
 pub(crate) fn run(desk: &mut Desk<'_, '_>, verb: Here) -> Result<Exit, Failure> {
     match verb {
@@ -65,7 +67,7 @@ fn machine(desk: &mut Desk<'_, '_>, verb: system::Verb) -> Result<Exit, Failure>
         }
         system::Verb::Network(NetworkVerb::Show) => {
             let told = desk.face.ask(Call::get("/system"))?;
-            writeln!(desk.console.out, "{:#}", told["network"])?;
+            writeln!(desk.console.out, "{}", shown::json(&format!("{:#}", told["network"])))?;
             return Ok(Exit::Good);
         }
         system::Verb::Hostname { name } => Call::post("/system/hostname").with("name", name),
@@ -119,7 +121,7 @@ fn install(desk: &mut Desk<'_, '_>, bundle: &str) -> Result<Exit, Failure> {
     }
     desk.face.ask(call)?;
     loop {
-        let told = desk.face.ask(Call::get("/system/update"))?;
+        let told = look(&desk.face)?;
         let version = word(&told["version"]);
         match told["state"].as_str() {
             Some("checking") => desk.progress("looking at the bundle")?,
@@ -136,6 +138,17 @@ fn install(desk: &mut Desk<'_, '_>, bundle: &str) -> Result<Exit, Failure> {
             }
         }
         desk.face.pause(LOOK);
+    }
+}
+
+/// How it gets on. Who is away for a moment is asked again: the installation goes on meanwhile.
+fn look(face: &Face) -> Result<Value, Failure> {
+    let begin = Instant::now();
+    loop {
+        match face.ask(Call::get("/system/update")) {
+            Err(failure) if failure.is_passing(true) && begin.elapsed() < AWAY => face.pause(LOOK),
+            ended => return ended,
+        }
     }
 }
 
@@ -165,6 +178,7 @@ fn users(desk: &mut Desk<'_, '_>, roles: bool) -> Result<Exit, Failure> {
 
 /// Makes the first user by the code that stands on the console.
 fn claim(desk: &mut Desk<'_, '_>, who: &system::Claim) -> Result<Exit, Failure> {
+    desk.face.keeps_secrets()?;
     let told = desk.face.ask(Call::get("/system/claim").anonymous())?;
     if told["claimed"] == true {
         return Err(anyhow!("there is an owner already").into());
@@ -176,4 +190,23 @@ fn claim(desk: &mut Desk<'_, '_>, who: &system::Claim) -> Result<Exit, Failure> 
     let passwd = password::typed(who.read_stdin, desk.console)?;
     let body = json!({"code": code.trim(), "user": who.user, "passwd": passwd}).to_string();
     desk.order(Call::post("/system/claim").body(body, "application/json").anonymous())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scripted::{Scripted, answer};
+
+    #[test]
+    fn an_update_is_followed_over_a_lost_answer() {
+        let there = Scripted::start([
+            String::new(),
+            answer("503 No", &json!({})),
+            answer("200 OK", &json!({"ok": true, "result": {"state": "ready"}})),
+            answer("403 No", &json!({})),
+        ]);
+        assert_eq!(look(&there.face).ok().unwrap(), json!({"state": "ready"}));
+        assert_eq!(there.asked().len(), 3);
+        assert_eq!(look(&there.face).map_err(|failure| failure.exit), Err(Exit::Refused));
+    }
 }

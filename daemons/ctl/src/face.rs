@@ -4,6 +4,7 @@
 //! message, and the exit code of its kind. Nothing is asked twice and no redirect is followed: what an order did is known
 //! by its answer only.
 
+use std::fmt;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -128,6 +129,8 @@ pub(crate) struct Face {
     pub(crate) caller: Caller,
     /// Whether it is this machine's own, over the unix socket.
     pub(crate) local: bool,
+    /// What is sent can be read on the way, and nobody has said that it may be.
+    in_clear: bool,
 }
 
 impl Face {
@@ -149,14 +152,27 @@ impl Face {
             Some(url) => (secured(builder, reach, url)?, url.clone(), url.clone()),
         };
         let caller = reach.caller(console)?;
-        let in_clear = address.as_deref().is_some_and(|url| url.starts_with("http:"));
-        if in_clear && caller != Caller::Nobody && !reach.insecure {
-            return Err(usage(format!("{place}: secrets go by https, or with --insecure")));
-        }
+        let in_clear = address.as_deref().is_some_and(|url| url.starts_with("http:")) && !reach.insecure;
         let credentials = headers(&caller)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let local = address.is_none();
-        Ok(Self { runtime, client: builder.build()?, base, place, credentials, caller, local })
+        let face =
+            Self { runtime, client: builder.build()?, base, place, credentials, caller, local, in_clear };
+        if face.caller != Caller::Nobody {
+            face.keeps_secrets()?;
+        }
+        Ok(face)
+    }
+
+    /// Whether a secret may be sent there.
+    ///
+    /// # Errors
+    /// It would go in clear: usage.
+    pub(crate) fn keeps_secrets(&self) -> Result<(), Failure> {
+        if self.in_clear {
+            return Err(usage(format!("{}: secrets go by https, or with --insecure", self.place)));
+        }
+        Ok(())
     }
 
     /// A face of the unix socket there.
@@ -170,6 +186,7 @@ impl Face {
             credentials: HeaderMap::new(),
             caller: Caller::Nobody,
             local: true,
+            in_clear: false,
         }
     }
 
@@ -336,6 +353,21 @@ fn result(body: &[u8]) -> Option<Value> {
     }
 }
 
+/// What a refusal says, and the status it came with.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
+    says: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.says)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
 /// Why it was refused: class and message of the contract, or the status where there are none.
 fn refusal(status: StatusCode, leads_to: Option<&str>, body: &[u8]) -> Failure {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
@@ -344,11 +376,11 @@ fn refusal(status: StatusCode, leads_to: Option<&str>, body: &[u8]) -> Failure {
         StatusCode::SERVICE_UNAVAILABLE => Exit::NotReady,
         _ => Exit::Failed,
     };
-    let told = told(&body).unwrap_or_else(|| match leads_to {
+    let says = told(&body).unwrap_or_else(|| match leads_to {
         Some(place) => format!("{status}: it leads to {}", crate::shown::tame(place)),
         None => status.to_string(),
     });
-    Failure::new(exit, anyhow!(told))
+    Failure::new(exit, Refusal { status, says })
 }
 
 /// Class and message of an envelope.

@@ -43,6 +43,8 @@ mod panel;
 mod password;
 mod reach;
 mod role;
+#[cfg(test)]
+mod scripted;
 mod service;
 mod session;
 mod setting;
@@ -216,6 +218,12 @@ struct Failure {
 impl Failure {
     fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
         Self { exit, error: error.into() }
+    }
+
+    /// Whether what was asked for is not there.
+    fn is_missing(&self) -> bool {
+        let refusal = self.error.downcast_ref::<face::Refusal>();
+        refusal.is_some_and(|refusal| refusal.status == reqwest::StatusCode::NOT_FOUND)
     }
 
     /// Whether the same may go well a moment later: nobody answered or, if something `ran` before, it is starting anew.

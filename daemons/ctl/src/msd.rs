@@ -291,7 +291,7 @@ fn fetch(desk: &mut Desk<'_, '_>, call: Call) -> Result<Exit, Failure> {
     let console = &mut *desk.console;
     let followed = face.lines(call, |line| {
         if json {
-            writeln!(console.out, "{line}")?;
+            writeln!(console.out, "{}", shown::json(&line.to_string()))?;
             console.out.flush()?;
         }
         if line["ok"] != true {

@@ -5,7 +5,7 @@ use reqwest::header::{COOKIE, HeaderValue, SET_COOKIE};
 use serde_json::{Value, json};
 
 use crate::desk::Desk;
-use crate::face::Call;
+use crate::face::{Call, Face};
 use crate::reach::{Caller, usage};
 use crate::shown::word;
 use crate::{Exit, Failure};
@@ -39,7 +39,7 @@ pub(crate) enum Verb {
 pub(crate) fn run(desk: &mut Desk<'_, '_>, verb: &Verb) -> Result<Exit, Failure> {
     match verb {
         Verb::List => {
-            let told = list(desk)?;
+            let told = list(&desk.face)?;
             desk.write(&told, |told| {
                 let sessions = told["sessions"].as_array().into_iter().flatten();
                 sessions.map(|one| format!("{}  {}\n", word(&one["id"]), word(&one["user"]))).collect()
@@ -67,15 +67,17 @@ pub(crate) fn run(desk: &mut Desk<'_, '_>, verb: &Verb) -> Result<Exit, Failure>
 }
 
 /// Every session with its user. One that ends while we look is not there.
-fn list(desk: &Desk<'_, '_>) -> Result<Value, Failure> {
-    let told = desk.face.ask(Call::get(SESSIONS))?;
+fn list(face: &Face) -> Result<Value, Failure> {
+    let told = face.ask(Call::get(SESSIONS))?;
     let mut sessions = Vec::new();
     for member in told["Members"].as_array().into_iter().flatten() {
         let Some(path) = member["@odata.id"].as_str().filter(|path| path.starts_with(SESSIONS)) else {
             continue;
         };
-        if let Ok(one) = desk.face.ask(Call::get(path)) {
-            sessions.push(json!({"id": one["Id"], "user": one["UserName"]}));
+        match face.ask(Call::get(path)) {
+            Ok(one) => sessions.push(json!({"id": one["Id"], "user": one["UserName"]})),
+            Err(failure) if failure.is_missing() => {}
+            Err(failure) => return Err(failure),
         }
     }
     Ok(json!({ "sessions": sessions }))
@@ -96,4 +98,24 @@ fn login(desk: &Desk<'_, '_>, expire: u64) -> Result<String, Failure> {
     let token = cookies.filter_map(|cookie| cookie.strip_prefix("auth_token=")).next();
     let token = token.and_then(|rest| rest.split(';').next()).filter(|token| !token.is_empty());
     token.map(str::to_owned).ok_or_else(|| anyhow::anyhow!("nobody has to log in there").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scripted::{Scripted, answer};
+
+    #[test]
+    fn a_session_that_ended_meanwhile_is_not_there_and_all_else_is_told() {
+        let members = json!({"Members": [{"@odata.id": format!("{SESSIONS}/1")}, {"@odata.id": format!("{SESSIONS}/2")}]});
+        let (all, two) =
+            (answer("200 OK", &members), answer("200 OK", &json!({"Id": "2", "UserName": "jane"})));
+        let there = Scripted::start([all.clone(), answer("404 No", &json!({})), two.clone()]);
+        let told = list(&there.face).ok().unwrap();
+        assert_eq!(told, json!({"sessions": [{"id": "2", "user": "jane"}]}));
+        for (bad, exit) in [("403 No", Exit::Refused), ("500 No", Exit::Failed), ("503 No", Exit::NotReady)] {
+            let there = Scripted::start([all.clone(), answer(bad, &json!({})), two.clone()]);
+            assert_eq!(list(&there.face).map_err(|failure| failure.exit), Err(exit), "{bad}");
+        }
+    }
 }

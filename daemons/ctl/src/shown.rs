@@ -7,6 +7,19 @@ pub(crate) fn tame(text: &str) -> String {
     text.chars().filter(|letter| !letter.is_control()).collect()
 }
 
+/// JSON without control characters: those behind ASCII, which the library leaves as they are, are commands for terminals too.
+pub(crate) fn json(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            // They stand in strings only.
+            '\u{7f}'..='\u{9f}' => safe.push_str(&format!("\\u{:04x}", u32::from(letter))),
+            _ => safe.push(letter),
+        }
+    }
+    safe
+}
+
 /// A value in one word.
 pub(crate) fn word(value: &Value) -> String {
     match value {
@@ -99,6 +112,16 @@ mod tests {
             [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (123_456_789, "123 MB"), (u64::MAX, "18446744 TB")]
         {
             assert_eq!(bytes(count), text);
+        }
+    }
+
+    #[test]
+    fn json_stays_the_same_json_and_commands_no_terminal() {
+        let told = json!({"na\u{9b}me": "a\u{7f}\u{9b}2J\u{1b}ä\n", "n": [1]});
+        for text in [told.to_string(), format!("{told:#}")] {
+            let safe = json(&text);
+            assert!(!safe.chars().any(|letter| letter != '\n' && letter.is_control()), "{safe}");
+            assert_eq!(serde_json::from_str::<Value>(&safe).unwrap(), told);
         }
     }
 

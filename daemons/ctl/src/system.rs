@@ -8,6 +8,7 @@ use clap::Subcommand;
 use client::system::{Ask, Network, State, Told, rule};
 
 use crate::service::ask;
+use crate::shown::tame;
 use crate::{Console, Exit, Failure};
 
 /// More than any file of keys or network settings has.
@@ -206,12 +207,13 @@ pub(crate) fn read(file: &Path) -> Result<String, Failure> {
 pub(crate) fn shown(state: &State) -> String {
     let mut text = match (&state.release, state.image) {
         (Some(release), true) => {
-            let slot = state.slot.as_deref().unwrap_or("?");
-            format!("release   {} for {} ({}), slot {slot}\n", release.version, release.board, release.build)
+            let slot = tame(state.slot.as_deref().unwrap_or("?"));
+            let (version, board) = (tame(&release.version), tame(&release.board));
+            format!("release   {version} for {board} ({}), slot {slot}\n", tame(&release.build))
         }
         _ => "release   none: not started from an image\n".to_owned(),
     };
-    text.push_str(&format!("name      {}\ntime zone {}\n", state.hostname, state.timezone));
+    text.push_str(&format!("name      {}\ntime zone {}\n", tame(&state.hostname), tame(&state.timezone)));
     text.push_str(if state.claimed {
         "owner     yes\n"
     } else {
@@ -229,8 +231,8 @@ pub(crate) fn shown(state: &State) -> String {
         text.push_str(&format!("SSH       {} keys{others}, {passwords}\n", state.ssh.keys.len()));
     }
     for link in &state.interfaces {
-        let up = if link.up { link.addresses.join(", ") } else { "not connected".to_owned() };
-        text.push_str(&format!("network   {} ({}): {up}\n", link.name, link.mac));
+        let up = if link.up { tame(&link.addresses.join(", ")) } else { "not connected".to_owned() };
+        text.push_str(&format!("network   {} ({}): {up}\n", tame(&link.name), tame(&link.mac)));
     }
     if let Some(left) = state.network_trial_ms {
         text.push_str(&format!("          on trial: taken back in {} s unless confirmed\n", left / 1000));
@@ -239,7 +241,7 @@ pub(crate) fn shown(state: &State) -> String {
         text.push_str(&format!(
             "start     {:>8.3} s {}\n",
             std::time::Duration::from_millis(stage.at_ms).as_secs_f64(),
-            stage.name
+            tame(&stage.name)
         ));
     }
     text
@@ -256,7 +258,7 @@ mod tests {
             image: true,
             release: Some(Release { version: "1.0.0".into(), board: "rpi4".into(), build: "abc".into() }),
             slot: Some("a".into()),
-            hostname: "kvm-1234".into(),
+            hostname: "kvm\u{9b}2J-1234".into(),
             timezone: "Europe/Berlin".into(),
             claimed: true,
             data_lost: true,
@@ -274,6 +276,7 @@ mod tests {
         let text = shown(&state);
         for part in [
             "1.0.0 for rpi4 (abc), slot a",
+            "name      kvm2J-1234\n",
             "WARNING",
             "1 keys, 2 with options, no passwords",
             "10.0.0.2/8",

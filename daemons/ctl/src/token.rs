@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::desk::Desk;
 use crate::face::Call;
+use crate::shown::tame;
 use crate::{Exit, Failure};
 
 #[derive(Debug, Subcommand)]
@@ -50,12 +51,16 @@ pub(crate) fn run(desk: &mut Desk<'_, '_>, verb: &Verb) -> Result<Exit, Failure>
         Verb::List => desk.show(Call::get("/tokens"), |told| table(&tokens(told))),
         Verb::Revoke { token } => {
             let all = tokens(&desk.face.ask(Call::get("/tokens"))?);
-            let is_meant = |known: &&Value| known["name"] == token.as_str() || known["id"] == token.as_str();
-            let id = all.iter().find(is_meant).and_then(|known| known["id"].as_str());
-            let id = id.with_context(|| format!("there is no token {token}"))?;
+            let id = meant(&all, token).with_context(|| format!("there is no token {token}"))?;
             desk.order(Call::delete("/tokens").with("id", id))
         }
     }
+}
+
+/// The number of the token that is meant. Numbers go first: a token may be named like the number of another.
+fn meant<'a>(all: &'a [Value], token: &str) -> Option<&'a str> {
+    let by = |field: &str| all.iter().find(|known| known[field] == token);
+    by("id").or_else(|| by("name")).and_then(|known| known["id"].as_str())
 }
 
 fn tokens(told: &Value) -> Vec<Value> {
@@ -67,10 +72,10 @@ fn table(tokens: &[Value]) -> String {
     let mut rows = vec![["ID", "NAME", "ROLE", "SCOPES", "EXPIRES", "LAST USED"].map(str::to_owned)];
     let number =
         |value: &Value| value.as_u64().map_or_else(|| "never".to_owned(), |number| number.to_string());
-    let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+    let text = |value: &Value| tame(value.as_str().unwrap_or("?"));
     rows.extend(tokens.iter().map(|token| {
-        let scopes: Vec<&str> =
-            token["scopes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let scopes: Vec<String> =
+            token["scopes"].as_array().into_iter().flatten().filter_map(Value::as_str).map(tame).collect();
         let expires = match token["expired"].as_bool() {
             Some(true) => "over".to_owned(),
             _ => number(&token["expires"]),
@@ -129,9 +134,17 @@ mod tests {
     }
 
     #[test]
+    fn a_number_is_never_taken_for_a_name() {
+        let tokens = [json!({"id": "a1", "name": "b2"}), json!({"id": "b2", "name": "ci"})];
+        assert_eq!(meant(&tokens, "b2"), Some("b2"));
+        assert_eq!(meant(&tokens, "ci"), Some("b2"));
+        assert_eq!(meant(&tokens, "none"), None);
+    }
+
+    #[test]
     fn the_table_tells_what_is_over_and_what_is_for_ever() {
         let tokens = [
-            json!({"id": "00", "name": "ci", "role": "viewer", "scopes": ["atx", "ws"], "expires": 5, "expired": true, "last_used": 4}),
+            json!({"id": "00", "name": "c\u{1b}i", "role": "viewer", "scopes": ["atx", "ws"], "expires": 5, "expired": true, "last_used": 4}),
             json!({"id": "01", "name": "x y", "role": "admin", "scopes": [], "expires": null, "expired": false, "last_used": null}),
         ];
         assert_eq!(

@@ -15,6 +15,7 @@ use tungstenite::{Error, Message};
 
 use crate::desk::{Desk, write_line};
 use crate::face::Call;
+use crate::shown::tame;
 use crate::{Exit, Failure};
 
 /// The longest event, in bytes.
@@ -87,7 +88,7 @@ fn read<S: std::io::Read + std::io::Write>(
     loop {
         let event = match socket.read() {
             Ok(Message::Text(text)) => serde_json::from_str(&text).map_err(anyhow::Error::from),
-            Ok(Message::Close(Some(why))) => Err(anyhow!("kvmd has hung up: {why}")),
+            Ok(Message::Close(Some(why))) => Err(anyhow!("kvmd has hung up: {}", tame(&why.to_string()))),
             Ok(_) => continue,
             Err(Error::ConnectionClosed | Error::AlreadyClosed) => return,
             Err(error) => Err(error.into()),

@@ -270,6 +270,10 @@ fn a_password_goes_nowhere_in_clear_and_a_wrong_one_is_told() {
     let flags = ["--url", &url, "--user", "admin", "--password-file", password.to_str().unwrap(), "info"];
     kvmctl(&flags).ends(Exit::Usage, "secrets go by https");
     kvmctl(&[&flags[..], &["--insecure"]].concat()).ends(Exit::Refused, "ForbiddenError");
+    // Nor those that stand in a body or on the line.
+    for line in [&["claim", "--code", "x"][..], &["api", "GET", "/info", "-H", "X-KVMD-Passwd: x"]] {
+        kvmctl(&[&["--url", &url], line].concat()).ends(Exit::Usage, "secrets go by https");
+    }
     kvmctl(&["--url", "ftp://x", "info"]).ends(Exit::Usage, "https://kvm.local");
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     kvmctl(&["--url", &format!("http://{closed}"), "info"]).ends(Exit::Unreachable, "kvmd at http");
