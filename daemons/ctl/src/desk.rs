@@ -5,7 +5,7 @@ use std::io::{IsTerminal as _, Read as _};
 use serde_json::Value;
 
 use crate::face::{Call, Face};
-use crate::{Console, Exit, Failure, reach::usage, shown};
+use crate::{Console, Exit, Failure, reach::usage, session, shown};
 
 /// A verb at work.
 pub(crate) struct Desk<'a, 'b> {
@@ -30,6 +30,20 @@ impl Desk<'_, '_> {
     /// Gives an order that has to say something.
     pub(crate) fn order_with(&mut self, call: Call, why: &str) -> Result<Exit, Failure> {
         if call.has_parameters() { self.order(call) } else { Err(usage(why)) }
+    }
+
+    /// Does what takes its time by one session where a password shows who asks: with a one-time code it is good for a minute.
+    pub(crate) fn in_session(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<Exit, Failure>,
+    ) -> Result<Exit, Failure> {
+        let session = session::open(&mut self.face)?;
+        let done = work(self);
+        if let Some(session) = session {
+            // It would end by itself, later.
+            let _ = self.face.ask(Call::delete(session));
+        }
+        done
     }
 
     /// Writes a result.

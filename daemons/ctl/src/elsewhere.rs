@@ -101,7 +101,7 @@ fn release(desk: &mut Desk<'_, '_>, verb: &update::Verb) -> Result<Exit, Failure
             let proves = matches!(told["state"].as_str(), Some("trial" | "rolled_back"));
             Ok(if proves { Exit::NotReady } else { Exit::Good })
         }
-        update::Verb::Install { bundle } => install(desk, bundle),
+        update::Verb::Install { bundle } => desk.in_session(|desk| install(desk, bundle)),
         update::Verb::Reboot => desk.order(Call::post("/system/update/reboot")),
         update::Verb::Rollback => desk.order(Call::post("/system/update/rollback")),
         update::Verb::MarkGood => Err(only_there("update mark-good")),

@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -20,6 +20,8 @@ use crate::{Console, Exit, Failure};
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long an answer may take, unless the call is a patient one.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often a session is used, which ends after half an hour without use.
+const STAY: Duration = Duration::from_mins(5);
 const LATE: &str = "it does not answer in time";
 /// More than any answer that is kept in memory has.
 const ANSWER_BYTES: usize = 32 << 20;
@@ -129,6 +131,8 @@ pub(crate) struct Face {
     pub(crate) caller: Caller,
     /// Whether it is this machine's own, over the unix socket.
     pub(crate) local: bool,
+    /// Who asks is shown by a session ([`Face::come_by`]).
+    session: bool,
     /// What is sent can be read on the way, and nobody has said that it may be.
     in_clear: bool,
 }
@@ -156,8 +160,17 @@ impl Face {
         let credentials = headers(&caller)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let local = address.is_none();
-        let face =
-            Self { runtime, client: builder.build()?, base, place, credentials, caller, local, in_clear };
+        let face = Self {
+            runtime,
+            client: builder.build()?,
+            base,
+            place,
+            credentials,
+            caller,
+            local,
+            session: false,
+            in_clear,
+        };
         if face.caller != Caller::Nobody {
             face.keeps_secrets()?;
         }
@@ -186,7 +199,27 @@ impl Face {
             credentials: HeaderMap::new(),
             caller: Caller::Nobody,
             local: true,
+            session: false,
             in_clear: false,
+        }
+    }
+
+    /// Comes by this session from now on.
+    pub(crate) fn come_by(&mut self, token: &str) -> Result<(), Failure> {
+        let mut cookie = HeaderValue::from_str(&format!("auth_token={token}"))?;
+        cookie.set_sensitive(true);
+        self.credentials = HeaderMap::from_iter([(COOKIE, cookie)]);
+        self.session = true;
+        Ok(())
+    }
+
+    /// Keeps the session alive as long as this is waited for: it ends when it is not used.
+    pub(crate) async fn stay(&self) -> std::convert::Infallible {
+        loop {
+            tokio::time::sleep(STAY).await;
+            if self.session {
+                let _ = self.asked(Call::get("/auth/check")).await;
+            }
         }
     }
 

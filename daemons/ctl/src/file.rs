@@ -93,10 +93,12 @@ impl Source {
         let (face, json, console) = (&desk.face, desk.json, &mut *desk.console);
         face.runtime.block_on(async {
             let mut answer = std::pin::pin!(face.asked(call));
+            let mut staying = std::pin::pin!(face.stay());
             let mut reading = true;
             loop {
                 tokio::select! {
                     told = &mut answer => return told,
+                    never = &mut staying => match never {},
                     changed = progress.changed(), if reading => {
                         reading = changed.is_ok();
                         let done = *progress.borrow_and_update();

@@ -120,7 +120,7 @@ pub(crate) fn run(desk: &mut Desk<'_, '_>, verb: Verb) -> Result<Exit, Failure> 
             let told = desk.face.ask(Call::get("/msd"))?;
             desk.write(&told["storage"]["images"], images)
         }
-        Verb::Upload(what) => upload::run(desk, &what),
+        Verb::Upload(what) => desk.in_session(|desk| upload::run(desk, &what)),
         Verb::Download { image, file, compress, force } => {
             let own = || PathBuf::from(format!("{}{}", last(&image), compress.map_or("", Packing::suffix)));
             let file = file.unwrap_or_else(own);

@@ -22,7 +22,8 @@ pub(crate) struct Reach {
     /// Its address, such as https://kvm.local, instead of the one this runs on.
     #[arg(id = "reach-url", long = "url", value_name = "URL", env = "KVMCTL_URL")]
     pub(crate) url: Option<String>,
-    /// Comes as this user, with the password of `--password-file` or one that is asked for.
+    /// Comes as this user, with the password of `--password-file` or one that is asked for. A one-time code goes behind the
+    /// password. Uploads and updates log in once and out at the end; programs should rather have a token.
     #[arg(id = "reach-user", long = "user", value_name = "NAME", env = "KVMCTL_USER")]
     pub(crate) user: Option<String>,
     /// The file whose first line is the password.

@@ -46,7 +46,7 @@ pub(crate) fn run(desk: &mut Desk<'_, '_>, verb: &Verb) -> Result<Exit, Failure>
             })
         }
         Verb::End { id } => {
-            if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+            if !is_number(id) {
                 return Err(usage(format!("{id}: not a number that kvmctl session list shows")));
             }
             desk.order(Call::delete(format!("{SESSIONS}/{id}")))
@@ -81,6 +81,40 @@ fn list(face: &Face) -> Result<Value, Failure> {
         }
     }
     Ok(json!({ "sessions": sessions }))
+}
+
+/// Opens a session of our own and comes by it from now on. What has to be deleted at the end; nothing where no password shows
+/// who asks, or where nobody has to log in.
+///
+/// It is one for programs: it lies in memory only, ends when it is not used, and its end ends no other of the user's.
+pub(crate) fn open(face: &mut Face) -> Result<Option<String>, Failure> {
+    let Caller::User { name, password } = &face.caller else { return Ok(None) };
+    let body = json!({"UserName": name, "Password": password}).to_string();
+    let call = Call::post(SESSIONS).body(body, "application/json").anonymous();
+    let answer = match face.runtime.block_on(face.send(call)) {
+        Ok(answer) => answer,
+        Err(failure) if failure.exit == Exit::Failed => return Ok(None),
+        Err(failure) if failure.exit == Exit::Refused => {
+            let why =
+                anyhow::anyhow!("ForbiddenError: the user, the password or its one-time code is not good");
+            return Err(Failure::new(Exit::Refused, why));
+        }
+        Err(failure) => return Err(failure),
+    };
+    let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
+    let own = |place: &&str| {
+        place.strip_prefix(SESSIONS).and_then(|rest| rest.strip_prefix('/')).is_some_and(is_number)
+    };
+    let (Some(token), Some(place)) = (header("x-auth-token"), header("location").filter(own)) else {
+        return Ok(None);
+    };
+    let (token, place) = (token.to_owned(), place.to_owned());
+    face.come_by(&token)?;
+    Ok(Some(place))
+}
+
+fn is_number(id: &str) -> bool {
+    !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 fn login(desk: &Desk<'_, '_>, expire: u64) -> Result<String, Failure> {

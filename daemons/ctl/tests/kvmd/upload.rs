@@ -146,3 +146,30 @@ fn another_file_of_the_same_name_does_not_become_its_other_half() {
     appliance.here(&format!("{upload} --restart")).good();
     is_there(&appliance, &bytes);
 }
+
+#[test]
+fn an_upload_shows_its_password_once_and_leaves_no_session_also_after_a_failure() {
+    let appliance = Appliance::start();
+    let (path, bytes) = image(&appliance);
+    let network = Between::start(appliance.address, Fate::Breaks(PART));
+    let mut line = appliance.flags(network.address);
+    line.extend(["msd", "upload"].map(OsString::from));
+    line.push(path.into());
+    kvmctl(&line).good();
+    let heads: Vec<String> = network.uploads().iter().map(|head| head.to_ascii_lowercase()).collect();
+    assert_eq!(heads.len(), 2);
+    for head in heads {
+        assert!(head.contains("cookie: auth_token=") && !head.contains("x-kvmd-passwd"), "{head}");
+    }
+    is_there(&appliance, &bytes);
+    assert_eq!(appliance.here("session list").good(), "");
+    let token = appliance.there("session login").good();
+    kvmctl(&line).ends(Exit::Failed, "MsdImageExistsError: ");
+    assert_eq!(
+        appliance.here("session list").good().lines().count(),
+        1,
+        "another one of the user stays: {token}"
+    );
+    std::fs::write(appliance.path("password"), "wrong").unwrap();
+    kvmctl(&line).ends(Exit::Refused, "ForbiddenError: ");
+}
