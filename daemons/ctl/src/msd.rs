@@ -62,6 +62,9 @@ pub(crate) enum Verb {
         /// Removes what has arrived when it breaks off.
         #[arg(long)]
         remove_incomplete: bool,
+        /// The SHA-256 that the whole image should have, in 64 hexadecimal digits: another image is not taken.
+        #[arg(long, value_name = "HEX")]
+        sha256: Option<String>,
         /// Fetches nothing, and tells what the source would give.
         #[arg(long)]
         probe: bool,
@@ -131,12 +134,13 @@ pub(crate) fn run(desk: &mut Desk<'_, '_>, verb: Verb) -> Result<Exit, Failure> 
             let call = Call::post("/msd/probe_remote").with("url", address);
             desk.show(call.with_flag("insecure", trust_source), |told| shown::tree(&told["remote"]))
         }
-        Verb::Fetch { address, name, prefix, timeout, trust_source, remove_incomplete, .. } => {
+        Verb::Fetch { address, name, prefix, timeout, trust_source, remove_incomplete, sha256, .. } => {
             let call = Call::post("/msd/write_remote")
                 .with("url", address)
                 .with_some("image", name)
                 .with_some("prefix", prefix)
                 .with_some("timeout", timeout)
+                .with_some("sha256", sha256)
                 .with_flag("insecure", trust_source)
                 .with_flag("remove_incomplete", remove_incomplete);
             fetch(desk, call)

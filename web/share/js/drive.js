@@ -126,11 +126,10 @@ export class DriveMenu {
     const expected = this.expected();
     const run = async () => {
       this.tell(t("drive.asking", { name: short }));
-      const image = await fetchImage({ url, insecure: this.insecure.checked }, (name, progress) =>
+      const image = await fetchImage({ url, insecure: this.insecure.checked, sha256: expected }, (name, progress) =>
         this.tell(t("drive.fetching", { name, ...progress }), progress.percent), ended.signal);
       this.url.value = "";
       this.found.hidden = true;
-      if (expected && image.sha256 !== expected) throw new Error(t("drive.other_sum", { name: image.name, sum: image.sha256 }));
       return image;
     };
     await this.transfer(short, () => ended.abort(new Cancelled(t("dialog.cancelled"))), run, "drive.fetched", "drive.fetch_failed");

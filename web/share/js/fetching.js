@@ -13,10 +13,10 @@ export async function probe(url, insecure) {
 }
 
 /** Resolves with the image when the device has all of it; hanging up ends the transfer.
- * @param {{url: string, insecure: boolean, name?: string}} wanted
+ * @param {{url: string, insecure: boolean, name?: string, sha256?: string | null}} wanted what it should be: another image is refused
  * @param {(name: string, progress: import("./upload.js").Progress) => void} progress @param {AbortSignal} signal @returns {Promise<any>} */
-export async function fetchImage({ url, insecure, name }, progress, signal) {
-  const params = { url, insecure, prefix: "", remove_incomplete: 1, ...(name ? { image: name } : {}) };
+export async function fetchImage({ url, insecure, name, sha256 }, progress, signal) {
+  const params = { url, insecure, prefix: "", remove_incomplete: 1, ...(name ? { image: name } : {}), ...(sha256 ? { sha256 } : {}) };
   const answer = await ask("POST", "msd/write_remote", params, { signal });
   /** @type {Pace | null} */
   let pace = null;

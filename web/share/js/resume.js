@@ -68,7 +68,10 @@ export class Sending {
 
   /** Send it, and what is there already not again unless that is wanted. @param {boolean} anew @returns {Promise<any>} */
   async run(anew) {
-    let offset = anew ? 0 : there(await call("GET", "msd"), this.file);
+    const left = there(await call("GET", "msd"), this.file);
+    // What lies there of another try, when this one is to begin anew: until something else was seen, nothing of ours has arrived.
+    let stale = anew ? left : 0;
+    let offset = anew ? 0 : left;
     let [reached, since, lost] = [offset, performance.now(), 0];
     remember(this.file, true);
     for (;;) {
@@ -87,6 +90,8 @@ export class Sending {
       // The last word alone was lost.
       if (image?.complete && image.size === this.file.size && !msd.busy) return { name: this.file.name, size: image.size };
       offset = there(msd, this.file);
+      if (offset === stale) offset = 0;
+      else stale = 0;
       if (offset > reached) [reached, since, lost] = [offset, performance.now(), 1];
     }
   }

@@ -5,6 +5,8 @@
 //! second is told in one line, which some clients (aiopikvm) take the whole answer for. A failure under way is one more line
 //! of progress, then one that says what failed, and then the answer is broken off. A client that leaves ends the transfer.
 //!
+//! `sha256=HEX` says what the whole image should be (ours, as with an upload): another one is not taken.
+//!
 //! It follows redirects (from https to https only, and without a `Referer`: signed addresses are secrets) and verifies
 //! certificates by the system's roots, unless told not to. It fetches whatever an
 //! operator names, in the appliance's own network too: that is what it is for; but not from the appliance itself (module
@@ -13,7 +15,7 @@
 use super::{
     near::{Near, TooNear},
     pace::{Pace, TooSlow},
-    transfer::{show, under},
+    transfer::{show, under, wanted},
 };
 use crate::{
     answer::{self, Answer},
@@ -25,7 +27,7 @@ use actix_web::{HttpResponse, http::header, web::Data};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use model::{ErrorClass, check, envelope};
-use msd::{Msd, Write, Written};
+use msd::{Msd, Sha256, Write, Written};
 use percent_encoding::percent_decode_str;
 use reqwest::{
     Client, Response, StatusCode, Url,
@@ -60,6 +62,7 @@ pub async fn write(msd: Data<Msd>, near: Data<Near>, query: Query) -> Answer {
     // Before anybody is bothered: a bad prefix is refused like any bad parameter.
     under(&query, String::new())?;
     let remove_incomplete = query.flag("remove_incomplete")?;
+    let wanted = wanted(&query)?;
     let connect = query.optional("timeout", |raw| check::float_at_least(raw, 0.1))?.unwrap_or(CONNECT);
     let connect = Duration::try_from_secs_f64(connect).unwrap_or(SILENCE).min(SILENCE);
     let client = client(**near, query.flag("insecure")?, connect).await?;
@@ -67,7 +70,7 @@ pub async fn write(msd: Data<Msd>, near: Data<Near>, query: Query) -> Answer {
     let size = source.fetchable()?;
     let name = under(&query, given.map_or_else(|| source.image(), Ok)?)?;
     let write = msd.begin_write(&name, size, remove_incomplete).await?;
-    let job = Job::start(write, response, source.show());
+    let job = Job::start(write, response, source.show(), wanted);
     Ok(HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, "application/x-ndjson"))
         .streaming(job.lines()))
@@ -289,11 +292,11 @@ enum Stage {
 }
 
 impl Job {
-    fn start(write: Write, response: Response, source: Value) -> Self {
+    fn start(write: Write, response: Response, source: Value, wanted: Option<Sha256>) -> Self {
         let (tell, written) = watch::channel(0);
         let (name, size) = (write.name().to_owned(), write.size());
         let mut copy = JoinSet::new();
-        copy.spawn(fetch(write, response, tell));
+        copy.spawn(fetch(write, response, tell, wanted));
         let progress = interval_at(Instant::now() + FIRST, PROGRESS);
         Self { name, size, source: Some(source), written, copy, progress, stage: Stage::Running }
     }
@@ -354,6 +357,7 @@ async fn fetch(
     mut write: Write,
     mut response: Response,
     tell: watch::Sender<u64>,
+    wanted: Option<Sha256>,
 ) -> Result<Written, Failure> {
     let mut pace = Pace::new();
     while let Some(chunk) = response.chunk().await.map_err(|why| refused(&why))? {
@@ -362,7 +366,7 @@ async fn fetch(
         write.chunk(chunk).await?;
         tell.send_replace(write.written());
     }
-    let written = write.finish(None).await?;
+    let written = write.finish(wanted).await?;
     if written.written < written.size {
         return Err(Failure::new(ErrorClass::ClientPayload, "the source ended before the image did"));
     }

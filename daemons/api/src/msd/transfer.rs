@@ -134,13 +134,19 @@ impl Part {
     }
 }
 
+/// What the query says the whole image is.
+pub(super) fn wanted(query: &Query) -> Result<Option<Sha256>, Failure> {
+    let Some(text) = query.get("sha256") else { return Ok(None) };
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(text.trim(), &mut bytes)
+        .map_err(|_| Failure::invalid("sha256: not 64 hexadecimal digits"))?;
+    Ok(Some(Sha256(bytes)))
+}
+
 /// What the client says the whole image is.
 fn digest(query: &Query, headers: &HeaderMap) -> Result<Option<Sha256>, Failure> {
-    if let Some(text) = query.get("sha256") {
-        let mut bytes = [0; 32];
-        hex::decode_to_slice(text.trim(), &mut bytes)
-            .map_err(|_| Failure::invalid("sha256: not 64 hexadecimal digits"))?;
-        return Ok(Some(Sha256(bytes)));
+    if let Some(wanted) = wanted(query)? {
+        return Ok(Some(wanted));
     }
     let bad = || Failure::invalid("Repr-Digest: not of the form 'sha-256=:BASE64:'");
     // Over several lines or in one: they are one list.

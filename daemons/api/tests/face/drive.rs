@@ -170,6 +170,29 @@ fn an_image_is_fetched_and_told_of() {
 }
 
 #[test]
+fn an_image_from_elsewhere_is_what_was_said_or_is_not_taken() {
+    let appliance = Appliance::start();
+    let source = source();
+    let right = hex::encode_upper(Sha256::digest(data(SOURCE)));
+    let (_, lines, text) = fetch(&appliance, &format!("url=http://{source}/x&image=right&sha256={right}"));
+    assert_eq!(lines[lines.len() - 1]["result"]["image"]["written"], json!(SOURCE), "{text}");
+    let zeros = "0".repeat(64);
+    for (image, more) in [("kept", ""), ("gone", "&remove_incomplete=1")] {
+        let query = format!("url=http://{source}/x&image={image}&sha256={zeros}{more}");
+        let (status, lines, text) = fetch(&appliance, &query);
+        assert_eq!(
+            (status, &lines[lines.len() - 1]["result"]["error"]),
+            (200, &json!("ValidatorError")),
+            "{text}"
+        );
+        assert!(!text.ends_with("0\r\n\r\n"), "the answer is broken off");
+    }
+    let storage = free(&appliance)["storage"]["images"].clone();
+    assert_eq!((&storage["right"]["complete"], &storage["kept"]["complete"]), (&json!(true), &json!(false)));
+    assert_eq!(storage["gone"], Value::Null);
+}
+
+#[test]
 fn nothing_is_fetched_from_the_appliance_itself() {
     let appliance = Appliance::start_with(|config| config.kvmd.msd.fetch_near = false);
     let source = source();
@@ -194,6 +217,7 @@ fn what_cannot_be_fetched_is_told_before_the_first_byte() {
         ("url=ftp://x/y".into(), "ValidatorError"),
         (format!("url=http://{source}/x&timeout=abc"), "ValidatorError"),
         (format!("url=http://{source}/x&prefix=.."), "ValidatorError"),
+        (format!("url=http://{source}/x&sha256=12"), "ValidatorError"),
         (format!("url=http://{source}/"), "ValidatorError"),
         (format!("url=http://{closed}/x.iso"), "ClientConnectorError"),
         (format!("url=http://{source}/none"), "ClientResponseError"),

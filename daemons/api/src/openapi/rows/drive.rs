@@ -119,6 +119,7 @@ fn transfers() -> Vec<Doc> {
             .query(insecure())
             .query(number("timeout", "Seconds until the source must have answered, 60 at most.", 0.1, None).default(10))
             .query(remove())
+            .query(like("sha256", "What the whole image should be.", "^[0-9A-Fa-f]{64}$"))
             .answers(200, "Progress, a line each.", "application/x-ndjson", raw(json!({"type": "string"})))
             .fails(OFF)
             .fails(WRITE)
