@@ -48,8 +48,9 @@ const HANDSHAKES: usize = 64;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client that is still sending is listened to after it has its answer (an upload that was refused), or may take
 /// to close. What it sends is thrown away. Closed at once, the kernel would answer what is on its way with a reset, which
-/// throws the answer away in clients that look for it only when they have sent everything.
-const LINGER: Duration = Duration::from_secs(5);
+/// throws the answer away in clients that look for it only when they have sent everything. Longer would help those, but it
+/// also is how long a WebSocket's client waits for the end of the connection behind its goodbye.
+const LINGER: Duration = Duration::from_millis(500);
 /// How long an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// A connection whose other end has not acknowledged data for so long is given up, in milliseconds.
