@@ -1,6 +1,8 @@
 """What schemathesis must know of this API that its document does not say."""
 
+import hashlib
 import os
+import re
 
 import schemathesis
 
@@ -30,3 +32,6 @@ def before_call(context, case, kwargs):
     # What can be fetched here.
     if str(query.get("url")).startswith(("http://", "https://")):
         query["url"] = os.environ["KVMD_REMOTE"]
+        # Of another image the answer is broken off, which is right and no answer to judge.
+        if re.fullmatch("[0-9A-Fa-f]{64}", str(query.get("sha256"))):
+            query["sha256"] = hashlib.sha256(bytes(200_000)).hexdigest()
